@@ -1,0 +1,45 @@
+"""Compiled core: forward, backward, loss and update for runs of mini-batches.
+
+Design
+------
+a. One flat vector ``theta`` holds all weight matrices (row-major, ``(n_in, n_out)``),
+   then all intercepts, so that the penalized part is a contiguous prefix and solvers
+   need no packing. Gradients and the optimizer's moments share that layout.
+b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an index
+   array; the permutation, learning rates, stopping and interrupts belong to Python,
+   between calls. The GIL is released for the whole call.
+c. Matrix products go to BLAS through ``_blas.pxd``, nothing else does. Everything
+   elementwise is a plain loop in a ``.hpp`` header that the compiler vectorizes: bias +
+   activation in one pass; derivative times delta together with the intercepts' gradient
+   in one pass; loss and output delta in one pass; optimizer direction, decay slots and
+   prox in one pass over all parameters (``update.hpp``).
+d. What varies (activation, loss, method, slot) is an integer code, switched once per
+   layer or segment and resolved by templates, never per element. float32 and float64
+   come from the same source.
+e. Scratch is allocated by Python once per fit; ``Net`` says where each piece lies.
+
+Entry points: `Net`, `Data`, `raw_predictions`, `loss_sum`, `loss_gradient`, `step`,
+`train`, `write_metric`.
+"""
+
+from skreg._core._kernels import (
+    Data,
+    Net,
+    loss_gradient,
+    loss_sum,
+    raw_predictions,
+    step,
+    train,
+    write_metric,
+)
+
+__all__ = [
+    "Data",
+    "Net",
+    "loss_gradient",
+    "loss_sum",
+    "raw_predictions",
+    "step",
+    "train",
+    "write_metric",
+]

@@ -1,0 +1,30 @@
+"""The only place that calls BLAS: row-major matrix products over SciPy's library.
+
+BLAS stores matrices by columns. A row-major matrix is the transpose of what BLAS
+sees, so C = op(A) op(B) is asked for as C' = op(B)' op(A)' without any copy. Sizes are
+`Py_ssize_t` outside and BLAS's `int` inside.
+"""
+from cython cimport floating
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+
+cdef inline void gemm(
+    bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const floating* a, const floating* b, floating beta, floating* c,
+) noexcept nogil:
+    """C (m, n) = op(A) (m, k) @ op(B) (k, n) + beta * C; all contiguous, row-major."""
+    cdef:
+        char trans_a = b"t" if transpose_a else b"n"
+        char trans_b = b"t" if transpose_b else b"n"
+        int rows = <int> m
+        int cols = <int> n
+        int inner = <int> k
+        int lda = <int> (m if transpose_a else k)
+        int ldb = <int> (k if transpose_b else n)
+        floating one = 1
+    if floating is float:
+        sgemm(&trans_b, &trans_a, &cols, &rows, &inner, &one, <float*> b, &ldb,
+              <float*> a, &lda, &beta, c, &cols)
+    else:
+        dgemm(&trans_b, &trans_a, &cols, &rows, &inner, &one, <double*> b, &ldb,
+              <double*> a, &lda, &beta, c, &cols)

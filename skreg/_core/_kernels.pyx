@@ -1,0 +1,421 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
+"""Forward and backward passes and runs of mini-batches; see the package docstring."""
+
+from cython cimport floating
+from libc.string cimport memcpy, memset
+from libcpp.vector cimport vector
+
+from skreg._core._blas cimport gemm
+
+
+cdef extern from "activations.hpp" namespace "skreg" nogil:
+    bint stores_slope(int activation)
+    void activate[T](int activation, T* z, const T* bias, T* slope,
+                     Py_ssize_t rows, Py_ssize_t cols)
+    void backprop_activation[T](int activation, T* delta, const T* a, const T* slope,
+                                Py_ssize_t rows, Py_ssize_t cols, T* sums)
+    void column_sums[T](const T* a, Py_ssize_t rows, Py_ssize_t cols, T* sums)
+
+cdef extern from "losses.hpp" namespace "skreg" nogil:
+    double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
+                             Py_ssize_t rows, Py_ssize_t cols, T scale)
+
+cdef extern from "sparse.hpp" namespace "skreg" nogil:
+    void gather[X, T](const X* x, const Py_ssize_t* rows, Py_ssize_t start,
+                      Py_ssize_t n, Py_ssize_t cols, T* out)
+    void csr_forward[X, T](const X* data, const int* indices, const long long* indptr,
+                           const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
+                           Py_ssize_t cols, const T* w, T* z)
+    void csr_backward[X, T](const X* data, const int* indices, const long long* indptr,
+                            const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
+                            Py_ssize_t cols, const T* delta, T* grad)
+
+cdef extern from "update.hpp" namespace "skreg" nogil:
+    void metric[T](int method, double t, const double* hyper, Py_ssize_t n,
+                   const T* second, T* out)
+    void update[T](int method, double lr, double t, const double* hyper,
+                   const double* segments, Py_ssize_t n_segments,
+                   T* theta, const T* grad, T* first, T* second)
+
+cdef int IDENTITY = 0
+
+
+cdef const void* _address(array):
+    return <const void*> <size_t> array.__array_interface__["data"][0]
+
+
+cdef class Net:
+    """Shape and codes of a network, and where its parameters and scratch lie.
+
+    Parameters
+    ----------
+    units : sequence of int
+        Inputs, hidden units, outputs; all weight matrices first in `theta`, then all
+        intercepts.
+    activation, loss : int
+        Codes of activations.hpp and losses.hpp.
+    loss_param : float
+        Huber's threshold or the quantile; other losses ignore it.
+    capacity : int
+        Largest number of rows in one pass.
+    """
+    cdef:
+        vector[Py_ssize_t] units      # 0..L
+        vector[Py_ssize_t] weights    # offset of W_l in theta, l = 1..L
+        vector[Py_ssize_t] biases     # offset of b_l in theta, l = 1..L
+        vector[Py_ssize_t] act        # offset of A_l in scratch, l = 0..L
+        vector[Py_ssize_t] slope      # offset of phi'(Z_l), where it is stored
+        Py_ssize_t[2] delta           # two buffers, used in turn
+        Py_ssize_t y, s
+        int n_layers, activation, loss
+        double loss_param
+        readonly Py_ssize_t n_weights, n_parameters, capacity, scratch_size
+
+    def __init__(self, units, int activation, int loss, double loss_param,
+                 Py_ssize_t capacity, Py_ssize_t n_targets):
+        cdef Py_ssize_t l, size = 0, widest = 0
+        self.n_layers = len(units) - 1
+        self.activation, self.loss, self.loss_param = activation, loss, loss_param
+        self.capacity = capacity
+        self.units = units
+        self.weights.push_back(0)
+        for l in range(1, self.n_layers + 1):
+            self.weights.push_back(size)
+            size += self.units[l - 1] * self.units[l]
+        self.n_weights = size
+        self.biases.push_back(0)
+        for l in range(1, self.n_layers + 1):
+            self.biases.push_back(size)
+            size += self.units[l]
+            widest = max(widest, self.units[l])
+        self.n_parameters = size
+        self._lay_out_scratch(widest, n_targets)
+
+    cdef _lay_out_scratch(self, Py_ssize_t widest, Py_ssize_t n_targets):
+        cdef Py_ssize_t l, offset = 0
+        self.slope.resize(self.n_layers + 1)
+        for l in range(self.n_layers + 1):
+            self.act.push_back(offset)
+            offset += self.capacity * self.units[l]
+        for l in range(1, self.n_layers):
+            if stores_slope(self.activation):
+                self.slope[l] = offset
+                offset += self.capacity * self.units[l]
+        for l in range(2):
+            self.delta[l] = offset
+            offset += self.capacity * widest
+        self.y = offset
+        offset += self.capacity * n_targets
+        self.s = offset
+        self.scratch_size = offset + self.capacity
+
+
+cdef class Data:
+    """Rows as the kernels read them: dense row-major or CSR X, targets, weights.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p), C-ordered, or CSR with int32 indices, int64 indptr
+        float32 or float64; read only, never copied as a whole: float32 rows under
+        float64 parameters are converted batch by batch.
+    dtype : dtype
+        Of the parameters, and of the two arrays below.
+    y : ndarray of shape (n, n_targets), C-ordered, or None
+    sample_weight : ndarray of shape (n,) or None
+    """
+    cdef:
+        const void* x
+        const int* indices
+        const long long* indptr
+        const void* y
+        const void* s
+        object owners
+        bint widen                    # float32 X under float64 parameters
+        readonly Py_ssize_t n_rows, n_features, n_targets
+        readonly Py_ssize_t itemsize
+
+    def __init__(self, X, dtype, y=None, sample_weight=None):
+        self.n_rows, self.n_features = X.shape
+        self.itemsize = dtype.itemsize
+        self.indices = NULL
+        values = X
+        if hasattr(X, "indptr"):
+            values = X.data
+            if X.indices.itemsize != 4 or X.indptr.itemsize != 8:
+                raise TypeError("CSR input needs int32 indices and int64 indptr")
+            self.indices = <const int*> _address(X.indices)
+            self.indptr = <const long long*> _address(X.indptr)
+        if values.itemsize > dtype.itemsize:
+            raise TypeError("X has more precision than the parameters")
+        self.widen = values.itemsize < dtype.itemsize
+        for array in (y, sample_weight):
+            if array is not None and array.dtype != dtype:
+                raise TypeError("targets and weights need the dtype of the parameters")
+        for array in (values, y, sample_weight):
+            if array is not None and not array.flags.c_contiguous:
+                raise TypeError("arrays must be C-ordered")
+        self.owners = (X, y, sample_weight)
+        self.x = _address(values)
+        self.y = _address(y) if y is not None else NULL
+        self.s = _address(sample_weight) if sample_weight is not None else NULL
+        self.n_targets = y.shape[1] if y is not None else 0
+
+
+cdef int _check(Net net, Data data, Py_ssize_t itemsize, Py_ssize_t theta_size,
+                Py_ssize_t scratch_size) except -1:
+    if data.itemsize != itemsize:
+        raise TypeError("theta and the data must share one dtype")
+    if theta_size != net.n_parameters or scratch_size < net.scratch_size:
+        raise ValueError("theta or scratch has the wrong size")
+    if data.n_features != net.units[0]:
+        raise ValueError("the data and the network differ in the number of features")
+    return 0
+
+
+cdef inline Py_ssize_t _n_blocks(Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
+    return (rows + size - 1) // size
+
+
+cdef const floating* _inputs(
+    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
+    floating* scratch,
+) noexcept nogil:
+    """Dense rows of a batch, side by side: gathered, or where they lie already."""
+    if data.widen:
+        gather(<const float*> data.x, rows, start, n, data.n_features, scratch)
+    elif rows == NULL:
+        return <const floating*> data.x + start * data.n_features
+    else:
+        gather(<const floating*> data.x, rows, start, n, data.n_features, scratch)
+    return scratch
+
+
+cdef const floating* _forward(
+    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
+    const floating* theta, floating* scratch,
+) noexcept nogil:
+    """Fill A_1..A_L, raw predictions last; returns A_0 (NULL for CSR input)."""
+    cdef:
+        const floating* x = NULL
+        const floating* below
+        floating* z
+        int l, code
+    if data.indices == NULL:
+        x = _inputs(net, data, rows, start, n, scratch)
+    below = x
+    for l in range(1, net.n_layers + 1):
+        z = scratch + net.act[l]
+        if l == 1 and data.indices != NULL:
+            if data.widen:
+                csr_forward(<const float*> data.x, data.indices, data.indptr, rows,
+                            start, n, net.units[1], theta + net.weights[1], z)
+            else:
+                csr_forward(<const floating*> data.x, data.indices, data.indptr, rows,
+                            start, n, net.units[1], theta + net.weights[1], z)
+        else:
+            gemm(False, False, n, net.units[l], net.units[l - 1], below,
+                 theta + net.weights[l], <floating> 0, z)
+        code = net.activation if l < net.n_layers else IDENTITY
+        activate(code, z, theta + net.biases[l], scratch + net.slope[l], n,
+                 net.units[l])
+        below = z
+    return x
+
+
+cdef double _loss(
+    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
+    double scale, floating* scratch,
+) noexcept nogil:
+    """Sum of s_i l_i; raw predictions become scale * s_i * dl/df."""
+    cdef:
+        const floating* y = <const floating*> data.y
+        const floating* s = <const floating*> data.s
+    if rows != NULL:
+        gather(y, rows, start, n, data.n_targets, scratch + net.y)
+        y = scratch + net.y
+        if s != NULL:
+            gather(s, rows, start, n, <Py_ssize_t> 1, scratch + net.s)
+            s = scratch + net.s
+    else:
+        y = y + start * data.n_targets
+        if s != NULL:
+            s = s + start
+    return loss_and_delta(net.loss, net.loss_param, scratch + net.act[net.n_layers],
+                          y, s, n, net.units[net.n_layers], <floating> scale)
+
+
+cdef void _backward(
+    Net net, Data data, const floating* x, const Py_ssize_t* rows, Py_ssize_t start,
+    Py_ssize_t n, const floating* theta, floating* grad, bint accumulate,
+    floating* scratch,
+) noexcept nogil:
+    """Gradient of all parameters from the output's delta; added where `accumulate`."""
+    cdef:
+        floating* delta = scratch + net.act[net.n_layers]
+        floating* below
+        floating beta = 1 if accumulate else 0
+        int l
+        Py_ssize_t fan_in, fan_out
+    if not accumulate:
+        memset(grad + net.n_weights, 0,
+               sizeof(floating) * (net.n_parameters - net.n_weights))
+    column_sums(delta, n, net.units[net.n_layers], grad + net.biases[net.n_layers])
+    for l in range(net.n_layers, 0, -1):
+        fan_in, fan_out = net.units[l - 1], net.units[l]
+        if l == 1 and data.indices != NULL:
+            if not accumulate:
+                memset(grad, 0, sizeof(floating) * fan_in * fan_out)
+            if data.widen:
+                csr_backward(<const float*> data.x, data.indices, data.indptr, rows,
+                             start, n, fan_out, delta, grad)
+            else:
+                csr_backward(<const floating*> data.x, data.indices, data.indptr, rows,
+                             start, n, fan_out, delta, grad)
+            return
+        gemm(True, False, fan_in, fan_out, n,
+             x if l == 1 else scratch + net.act[l - 1], delta, beta,
+             grad + net.weights[l])
+        if l > 1:
+            below = scratch + net.delta[l % 2]
+            gemm(False, True, n, fan_in, fan_out, delta, theta + net.weights[l],
+                 <floating> 0, below)
+            backprop_activation(net.activation, below, scratch + net.act[l - 1],
+                                scratch + net.slope[l - 1], n, fan_in,
+                                grad + net.biases[l - 1])
+            delta = below
+
+
+def raw_predictions(Net net, Data data, const floating[::1] theta, floating[:, ::1] out,
+                    floating[::1] scratch):
+    """Write f(x_i) of every row into `out` (n, n_outputs), in blocks of rows."""
+    cdef Py_ssize_t k, start, n, n_outputs = net.units[net.n_layers]
+    _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    with nogil:
+        for k in range(_n_blocks(data.n_rows, net.capacity)):
+            start = k * net.capacity
+            n = min(net.capacity, data.n_rows - start)
+            _forward(net, data, NULL, start, n, &theta[0], &scratch[0])
+            memcpy(&out[start, 0], &scratch[net.act[net.n_layers]],
+                   sizeof(floating) * n * n_outputs)
+
+
+def loss_sum(Net net, Data data, const floating[::1] theta, floating[::1] scratch):
+    """Sum of s_i l_i over all rows: a forward pass in blocks of rows."""
+    cdef:
+        double total = 0
+        Py_ssize_t k, start, n
+    _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    with nogil:
+        for k in range(_n_blocks(data.n_rows, net.capacity)):
+            start = k * net.capacity
+            n = min(net.capacity, data.n_rows - start)
+            _forward(net, data, NULL, start, n, &theta[0], &scratch[0])
+            total += _loss(net, data, NULL, start, n, 1.0, &scratch[0])
+    return total
+
+
+cdef double _gradient(
+    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t stop,
+    double scale, const floating* theta, floating* grad, floating* scratch,
+) noexcept nogil:
+    """Sum of s_i l_i and scale * its gradient; blocks of rows bound the memory."""
+    cdef:
+        double total = 0
+        Py_ssize_t k, block, n
+        const floating* x
+    for k in range(_n_blocks(stop - start, net.capacity)):
+        block = start + k * net.capacity
+        n = min(net.capacity, stop - block)
+        x = _forward(net, data, rows, block, n, theta, scratch)
+        total += _loss(net, data, rows, block, n, scale, scratch)
+        _backward(net, data, x, rows, block, n, theta, grad, k > 0, scratch)
+    return total
+
+
+def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
+                  const floating[::1] theta, floating[::1] grad, double scale,
+                  floating[::1] scratch):
+    """Sum of s_i l_i over rows[start:stop]; `grad` receives scale * its gradient.
+
+    `rows` is an index array, or None for the rows as they lie.
+    """
+    cdef:
+        double total = 0
+        const Py_ssize_t[::1] order
+        const Py_ssize_t* index = NULL
+    _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    if rows is not None:
+        order = rows
+        index = &order[0]
+    with nogil:
+        total = _gradient(net, data, index, start, stop, scale, &theta[0], &grad[0],
+                          &scratch[0])
+    return total
+
+
+def step(int method, const double[:, ::1] segments, floating[::1] theta,
+         const floating[::1] grad, floating[::1] first, floating[::1] second,
+         double lr, Py_ssize_t t, const double[::1] hyper):
+    """One optimizer step from a given data gradient; arguments as in `train`."""
+    update(method, lr, <double> t, &hyper[0], &segments[0, 0], segments.shape[0],
+           &theta[0], &grad[0], &first[0], &second[0])
+
+
+def write_metric(int method, const floating[::1] second, Py_ssize_t t,
+                 const double[::1] hyper, floating[::1] out):
+    """Diagonal metric D of the step just taken, for penalties proximal in Python."""
+    metric(method, <double> t, &hyper[0], out.shape[0], &second[0], &out[0])
+
+
+def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
+          Py_ssize_t batch_size, double scale, int method,
+          const double[:, ::1] segments, const double[::1] rates, Py_ssize_t t,
+          const double[::1] hyper, floating[::1] theta, floating[::1] grad,
+          floating[::1] first, floating[::1] second, floating[::1] scratch):
+    """Run mini-batches over rows[start:stop], one optimizer step each.
+
+    Parameters
+    ----------
+    rows : ndarray of intp or None
+        Order of the rows; None trains on them as they lie, without gathering.
+    scale : float
+        n / sum(s): a batch of B rows estimates the mean loss by scale / B * sum.
+    method : int
+        Code of update.hpp.
+    segments : ndarray of shape (n_segments, 5)
+        (begin, end, slot, l1, l2): consecutive parameters under one penalty.
+    rates : ndarray of shape (n_batches,)
+        Learning rate of each step.
+    t : int
+        Steps taken before this call.
+    hyper : ndarray of shape (4,)
+        momentum, beta_1, beta_2 (rho for RMSProp), epsilon.
+    theta, first, second : ndarrays of shape (n_parameters,)
+        Parameters and the optimizer's moments, updated in place.
+    grad, scratch : ndarrays
+        Overwritten.
+
+    Returns
+    -------
+    float
+        Sum of s_i l_i, each batch taken just before its step.
+    """
+    cdef:
+        double total = 0
+        const Py_ssize_t[::1] order
+        const Py_ssize_t* index = NULL
+        Py_ssize_t k, batch, n
+    _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    if rows is not None:
+        order = rows
+        index = &order[0]
+    with nogil:
+        for k in range(_n_blocks(stop - start, batch_size)):
+            batch = start + k * batch_size
+            n = min(batch_size, stop - batch)
+            total += _gradient(net, data, index, batch, batch + n, scale / n,
+                               &theta[0], &grad[0], &scratch[0])
+            update(method, rates[k], <double> (t + k + 1), &hyper[0], &segments[0, 0],
+                   segments.shape[0], &theta[0], &grad[0], &first[0], &second[0])
+    return total

@@ -1,0 +1,163 @@
+// Activations of the hidden layers, fused with the bias before them (forward) and
+// with the sums that give the intercepts' gradient (backward).
+//
+// A functor maps z to {value, slope}. Where the slope follows from the value alone
+// (`from_value`), only the value is stored; gelu and silu store the slope as well.
+#pragma once
+#include <cstddef>
+
+#include "vecmath.hpp"
+
+namespace skreg {
+
+// Codes shared with skreg/_network.py (order of ACTIVATIONS there).
+enum Activation { IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, GELU, SILU };
+
+inline bool stores_slope(int activation) {
+    return activation == GELU || activation == SILU;
+}
+
+struct Identity {
+    template <typename T> static T value(T z) { return z; }
+    template <typename T> static T slope_from_value(T) { return T(1); }
+};
+struct Logistic {
+    template <typename T> static T value(T z) { return logistic(z); }
+    template <typename T> static T slope_from_value(T a) { return a * (T(1) - a); }
+};
+struct Tanh {
+    template <typename T> static T value(T z) { return tanh(z); }
+    template <typename T> static T slope_from_value(T a) { return T(1) - a * a; }
+};
+// NaN passes through both rectifiers, so that a diverged fit is seen as such.
+struct Relu {
+    template <typename T> static T value(T z) { return z < T(0) ? T(0) : z; }
+    template <typename T> static T slope_from_value(T a) { return T(a > T(0)); }
+};
+struct LeakyRelu {
+    template <typename T> static T value(T z) { return z < T(0) ? T(0.01) * z : z; }
+    template <typename T> static T slope_from_value(T a) {
+        return a > T(0) ? T(1) : T(0.01);
+    }
+};
+// x Phi(x), with the exact normal distribution function (Hendrycks & Gimpel, 2016).
+struct Gelu {
+    template <typename T> static T value(T z, T &slope) {
+        const T cdf = T(0.5) * std::erfc(z * T(-0.70710678118654752440));
+        slope = cdf + z * T(0.39894228040143267794) * exp(T(-0.5) * z * z);
+        return z * cdf;
+    }
+};
+// x sigma(x) (Elfwing, Uchibe & Doya, 2018).
+struct Silu {
+    template <typename T> static T value(T z, T &slope) {
+        const T p = logistic(z);
+        slope = p * (T(1) + z * (T(1) - p));
+        return z * p;
+    }
+};
+
+template <typename F, typename T>
+void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
+                   ptrdiff_t cols) {
+    for (ptrdiff_t i = 0; i < rows; ++i, z += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j]);
+    }
+}
+
+template <typename F, typename T>
+void activate_rows_with_slope(T *__restrict z, const T *__restrict bias,
+                              T *__restrict slope, ptrdiff_t rows, ptrdiff_t cols) {
+    for (ptrdiff_t i = 0; i < rows; ++i, z += cols, slope += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j], slope[j]);
+    }
+}
+
+// z <- phi(z + bias); `slope` receives phi' for the activations that store it.
+template <typename T>
+void activate(int activation, T *z, const T *bias, T *slope, ptrdiff_t rows,
+              ptrdiff_t cols) {
+    switch (activation) {
+    case IDENTITY: return activate_rows<Identity>(z, bias, rows, cols);
+    case LOGISTIC: return activate_rows<Logistic>(z, bias, rows, cols);
+    case TANH: return activate_rows<Tanh>(z, bias, rows, cols);
+    case RELU: return activate_rows<Relu>(z, bias, rows, cols);
+    case LEAKY_RELU: return activate_rows<LeakyRelu>(z, bias, rows, cols);
+    case GELU: return activate_rows_with_slope<Gelu>(z, bias, slope, rows, cols);
+    case SILU: return activate_rows_with_slope<Silu>(z, bias, slope, rows, cols);
+    }
+}
+
+// sums <- sums + column sums of a.
+template <typename T>
+void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t cols,
+                 T *__restrict sums) {
+    if (cols == 1) {
+        T total = T(0);
+#pragma omp simd reduction(+ : total)
+        for (ptrdiff_t i = 0; i < rows; ++i) total += a[i];
+        sums[0] += total;
+        return;
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i, a += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) sums[j] += a[j];
+    }
+}
+
+// delta <- delta * slope, four rows at a time so that the sums stay in registers.
+template <typename Slope, typename T>
+void scale_and_sum(Slope slope, T *__restrict delta, const T *__restrict a,
+                   ptrdiff_t rows, ptrdiff_t cols, T *__restrict sums) {
+    ptrdiff_t i = 0;
+    for (; i + 4 <= rows; i += 4, delta += 4 * cols, a += 4 * cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) {
+            const T d0 = delta[j] * slope(a[j]);
+            const T d1 = delta[j + cols] * slope(a[j + cols]);
+            const T d2 = delta[j + 2 * cols] * slope(a[j + 2 * cols]);
+            const T d3 = delta[j + 3 * cols] * slope(a[j + 3 * cols]);
+            delta[j] = d0;
+            delta[j + cols] = d1;
+            delta[j + 2 * cols] = d2;
+            delta[j + 3 * cols] = d3;
+            sums[j] += (d0 + d1) + (d2 + d3);
+        }
+    }
+    for (; i < rows; ++i, delta += cols, a += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) {
+            delta[j] *= slope(a[j]);
+            sums[j] += delta[j];
+        }
+    }
+}
+
+template <typename F, typename T>
+void scale_and_sum_from_value(T *delta, const T *a, ptrdiff_t rows, ptrdiff_t cols,
+                              T *sums) {
+    scale_and_sum([](T v) { return F::slope_from_value(v); }, delta, a, rows, cols,
+                  sums);
+}
+
+// delta <- delta * phi'; its column sums (the intercepts' gradient) are added to `sums`.
+template <typename T>
+void backprop_activation(int activation, T *delta, const T *a, const T *slope,
+                         ptrdiff_t rows, ptrdiff_t cols, T *sums) {
+    switch (activation) {
+    case IDENTITY: return column_sums(delta, rows, cols, sums);
+    case LOGISTIC:
+        return scale_and_sum_from_value<Logistic>(delta, a, rows, cols, sums);
+    case TANH: return scale_and_sum_from_value<Tanh>(delta, a, rows, cols, sums);
+    case RELU: return scale_and_sum_from_value<Relu>(delta, a, rows, cols, sums);
+    case LEAKY_RELU:
+        return scale_and_sum_from_value<LeakyRelu>(delta, a, rows, cols, sums);
+    case GELU:
+    case SILU:
+        return scale_and_sum([](T v) { return v; }, delta, slope, rows, cols, sums);
+    }
+}
+
+}  // namespace skreg

@@ -1,0 +1,139 @@
+// One optimizer step: the only place where the optimizers' directions and the three
+// slots of the penalty meet.
+//
+//   coupled     g <- g + l1 sign(w) + l2 w              before the statistics
+//   decoupled   w <- S((1 - lr l2)_+ w, lr l1)          before the move, no metric
+//   proximal    w <- S(u, t l1) / (1 + t l2), u = w - lr d / D, t = tau / D
+//
+// with soft threshold S, direction d and diagonal metric D of the optimizer (D = 1
+// without one), and tau = lr / (1 - momentum): the step that heavy-ball momentum
+// takes in the end, so that the fixed point is the minimum for the stated lambda.
+#pragma once
+#include <cstddef>
+
+#include "vecmath.hpp"
+
+namespace skreg {
+
+// Codes shared with skreg/_solvers/_stochastic.py and skreg/_problem.py.
+enum Method { SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM };
+enum Slot { UNPENALIZED, COUPLED, DECOUPLED, PROXIMAL };
+
+// Scalars of one step, in the precision of the arrays. For Adam, bias corrections are
+// folded in: move = lr / (1 - beta_1^t), metric_scale = 1 / sqrt(1 - beta_2^t).
+// new_k = 1 - beta_k, rounded once.
+template <typename T> struct StepScalars {
+    T lr, move, tau, momentum, beta_1, beta_2, new_1, new_2, metric_scale, epsilon;
+};
+
+template <typename T, int method, int slot>
+void update_run(T *__restrict w, const T *__restrict grad, T *__restrict first,
+                T *__restrict second, ptrdiff_t n, StepScalars<T> s, T l1, T l2) {
+    const T keep = max(T(1) - s.lr * l2, T(0)), cut = s.lr * l1;
+    const T prox_l1 = s.tau * l1, prox_l2 = s.tau * l2;
+    const T prox_factor = T(1) / (T(1) + prox_l2);
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        T g = grad[i], weight = w[i];
+        if constexpr (slot == COUPLED) g += l1 * sign(weight) + l2 * weight;
+        if constexpr (slot == DECOUPLED) weight = soft_threshold(keep * weight, cut);
+
+        T direction = g, metric = T(1);
+        if constexpr (method == MOMENTUM || method == NESTEROV) {
+            first[i] = s.momentum * first[i] + g;
+            direction = method == NESTEROV ? g + s.momentum * first[i] : first[i];
+        }
+        if constexpr (method == RMSPROP || method == ADAM) {
+            second[i] = s.beta_2 * second[i] + s.new_2 * g * g;
+            metric = std::sqrt(second[i]) * s.metric_scale + s.epsilon;
+        }
+        if constexpr (method == ADAM) {
+            first[i] = s.beta_1 * first[i] + s.new_1 * g;
+            direction = first[i];
+        }
+
+        if constexpr (method == RMSPROP || method == ADAM) {
+            if constexpr (slot == PROXIMAL)  // the formula above times D / D: one division
+                weight = soft_threshold(metric * weight - s.move * direction, prox_l1) /
+                         (metric + prox_l2);
+            else
+                weight -= s.move * direction / metric;
+        } else {
+            weight -= s.move * direction;
+            if constexpr (slot == PROXIMAL)
+                weight = soft_threshold(weight, prox_l1) * prox_factor;
+        }
+        w[i] = weight;
+    }
+}
+
+template <typename T, int method>
+void update_slot(int slot, T *w, const T *grad, T *first, T *second, ptrdiff_t n,
+                 const StepScalars<T> &s, T l1, T l2) {
+    switch (slot) {
+    case UNPENALIZED:
+        return update_run<T, method, UNPENALIZED>(w, grad, first, second, n, s, l1, l2);
+    case COUPLED:
+        return update_run<T, method, COUPLED>(w, grad, first, second, n, s, l1, l2);
+    case DECOUPLED:
+        return update_run<T, method, DECOUPLED>(w, grad, first, second, n, s, l1, l2);
+    case PROXIMAL:
+        return update_run<T, method, PROXIMAL>(w, grad, first, second, n, s, l1, l2);
+    }
+}
+
+// Fold what is common to all parameters of a step; `hyper` is (momentum, beta_1,
+// beta_2, epsilon), with RMSProp's rho as beta_2, and t counts steps from 1.
+template <typename T>
+StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper) {
+    StepScalars<T> s;
+    const bool heavy = method == MOMENTUM || method == NESTEROV;
+    s.lr = T(lr);
+    s.move = T(method == ADAM ? lr / (1.0 - std::pow(hyper[1], t)) : lr);
+    s.tau = T(heavy ? lr / (1.0 - hyper[0]) : lr);
+    s.momentum = T(hyper[0]);
+    s.beta_1 = T(hyper[1]);
+    s.beta_2 = T(hyper[2]);
+    s.new_1 = T(1.0 - hyper[1]);
+    s.new_2 = T(1.0 - hyper[2]);
+    s.metric_scale =
+        T(method == ADAM ? 1.0 / std::sqrt(1.0 - std::pow(hyper[2], t)) : 1.0);
+    s.epsilon = T(hyper[3]);
+    return s;
+}
+
+// One step on all parameters. Each segment (begin, end, slot, l1, l2) is a run of
+// consecutive parameters under one penalty l1 |w| + l2 w^2 / 2; `first` and `second`
+// are the optimizer's moments, of which a method ignores what it lacks.
+template <typename T>
+void update(int method, double lr, double t, const double *hyper, const double *segments,
+            ptrdiff_t n_segments, T *theta, const T *grad, T *first, T *second) {
+    const StepScalars<T> s = step_scalars<T>(method, lr, t, hyper);
+    for (ptrdiff_t k = 0; k < n_segments; ++k, segments += 5) {
+        const ptrdiff_t begin = ptrdiff_t(segments[0]);
+        const ptrdiff_t n = ptrdiff_t(segments[1]) - begin;
+        const int slot = int(segments[2]);
+        const T l1 = T(segments[3]), l2 = T(segments[4]);
+        T *w = theta + begin, *m = first + begin, *v = second + begin;
+        const T *g = grad + begin;
+        switch (method) {
+        case SGD: update_slot<T, SGD>(slot, w, g, m, v, n, s, l1, l2); break;
+        case MOMENTUM: update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, l1, l2); break;
+        case NESTEROV: update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, l1, l2); break;
+        case RMSPROP: update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, l1, l2); break;
+        case ADAM: update_slot<T, ADAM>(slot, w, g, m, v, n, s, l1, l2); break;
+        }
+    }
+}
+
+// The diagonal D in which a step just taken measures distance.
+template <typename T>
+void metric(int method, double t, const double *hyper, ptrdiff_t n, const T *second,
+            T *out) {
+    const StepScalars<T> s = step_scalars<T>(method, 1.0, t, hyper);
+    const bool adaptive = method == RMSPROP || method == ADAM;
+    for (ptrdiff_t i = 0; i < n; ++i)
+        out[i] = adaptive ? std::sqrt(second[i]) * s.metric_scale + s.epsilon : T(1);
+}
+
+}  // namespace skreg

@@ -1,0 +1,133 @@
+"""Architecture of a network and the layout of its parameters."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from skreg._core import Data, Net, raw_predictions
+
+# In the order of the codes in _core/activations.hpp.
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu")
+
+# Rows per full-batch block: about this many scratch entries stay in a core's cache.
+_BLOCK_ENTRIES = 2**18
+
+
+@dataclass(frozen=True)
+class Network:
+    """Fully connected network, independent of data and parameters.
+
+    ``theta`` holds W_1, ..., W_L row by row, W_l of shape ``(n_in, n_out)``, then
+    b_1, ..., b_L.
+
+    Parameters
+    ----------
+    units : tuple of int
+        Inputs, hidden units, outputs; two entries make a generalized linear model.
+    activation : str
+        One of `ACTIVATIONS`, for the hidden layers.
+    """
+
+    units: tuple
+    activation: str
+
+    @property
+    def n_layers(self):
+        """Number of weight matrices."""
+        return len(self.units) - 1
+
+    @cached_property
+    def shapes(self):
+        """Shape (n_in, n_out) of each weight matrix."""
+        return tuple(pairwise(self.units))
+
+    @cached_property
+    def slices(self):
+        """Where each W_l, then each b_l, lies in theta: 2 L slices."""
+        sizes = [n_in * n_out for n_in, n_out in self.shapes] + list(self.units[1:])
+        ends = np.cumsum(sizes).tolist()
+        return tuple(slice(end - size, end) for size, end in zip(sizes, ends))
+
+    @property
+    def n_weights(self):
+        """Number of entries of all weight matrices: the prefix of theta."""
+        return self.slices[self.n_layers - 1].stop
+
+    @property
+    def n_parameters(self):
+        """Length of theta."""
+        return self.slices[-1].stop
+
+    def coefs(self, theta):
+        """Views of the weight matrices in theta, as a list."""
+        return [theta[s].reshape(shape) for s, shape in zip(self.slices, self.shapes)]
+
+    def intercepts(self, theta):
+        """Views of the intercepts in theta, as a list."""
+        return [theta[s] for s in self.slices[self.n_layers :]]
+
+    def pack(self, coefs, intercepts, dtype):
+        """Copy weights and intercepts into a new theta.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not those of this network.
+        """
+        shapes = tuple(np.shape(W) for W in coefs)
+        if shapes != self.shapes or any(
+            len(b) != n for b, n in zip(intercepts, self.units[1:])
+        ):
+            raise ValueError(
+                f"The fitted weights have shapes {list(shapes)}, but this network "
+                f"needs {list(self.shapes)}."
+            )
+        return np.concatenate([np.ravel(a) for a in (*coefs, *intercepts)]).astype(
+            dtype, copy=False
+        )
+
+    def initial_theta(self, rng, dtype):
+        """Draw initial weights and intercepts, those of scikit-learn for one seed.
+
+        Uniform on ±sqrt(6 / (n_in + n_out)), or 2 in place of 6 for logistic units
+        (Glorot & Bengio, 2010, equation 16).
+        """
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        coefs, intercepts = [], []
+        for n_in, n_out in self.shapes:
+            bound = np.sqrt(factor / (n_in + n_out))
+            coefs.append(rng.uniform(-bound, bound, (n_in, n_out)))
+            intercepts.append(rng.uniform(-bound, bound, n_out))
+        return self.pack(coefs, intercepts, dtype)
+
+    def block_rows(self, n_rows):
+        """Rows per pass over `n_rows`: all of them, or blocks that bound the memory."""
+        rows = max(64, _BLOCK_ENTRIES // sum(self.units))
+        return n_rows if n_rows <= 4 * rows else rows
+
+    def compile(self, capacity, dtype, loss=None, n_targets=1):
+        """Return (Net, scratch) for passes of at most `capacity` rows."""
+        code, param = (loss.code, loss.param) if loss else (0, 0.0)
+        activation = ACTIVATIONS.index(self.activation)
+        net = Net(self.units, activation, code, param, capacity, n_targets)
+        return net, np.empty(net.scratch_size, dtype)
+
+    def raw_predictions(self, X, theta):
+        """Output layer before its activation, of shape (n, n_outputs).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, p), C-ordered, or CSR matrix
+        theta : ndarray of shape (n_parameters,)
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs)
+            In the precision of theta.
+        """
+        out = np.empty((X.shape[0], self.units[-1]), theta.dtype)
+        net, scratch = self.compile(self.block_rows(X.shape[0]), theta.dtype)
+        raw_predictions(net, Data(X, theta.dtype), theta, out, scratch)
+        return out

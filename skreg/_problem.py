@@ -1,0 +1,221 @@
+"""The objective: data term plus penalties, as one immutable object.
+
+    J(W, b) = 1 / sum(s) * sum_i s_i l(y_i, f(x_i)) + sum_l lam_l Omega_l(W_l)
+
+A `Problem` knows data, network, loss and penalties; lambda is an argument of what it
+computes, never a part of it, so that one problem serves a whole path.
+"""
+
+import numpy as np
+
+from skreg._core import Data, loss_gradient, loss_sum
+
+
+class Problem:
+    """Training objective of a network.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p), C-ordered, or CSR matrix
+        Inputs, float32 or float64; not copied.
+    y : ndarray of shape (n, n_targets)
+        Targets as the loss reads them.
+    sample_weight : ndarray of shape (n,) or None
+        Non-negative weights with a positive sum over the training rows.
+    network : Network
+    loss : Loss
+    penalties : tuple of Penalty or None, one per layer
+    penalize_intercepts : bool
+        Whether each layer's penalty also acts on its intercepts.
+    dtype : dtype
+        Of the parameters; X of less precision is widened batch by batch.
+    rows : ndarray of intp or None
+        Training rows; None for all.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of training rows.
+    weight_sum : float
+        Sum of their weights.
+    """
+
+    def __init__(
+        self,
+        X,
+        y,
+        sample_weight,
+        network,
+        loss,
+        penalties,
+        penalize_intercepts=False,
+        dtype=np.float64,
+        rows=None,
+    ):
+        self.network = network
+        self.loss = loss
+        self.penalties = penalties
+        self.penalize_intercepts = penalize_intercepts
+        self.dtype = np.dtype(dtype)
+        self.rows = rows
+        y = np.ascontiguousarray(y, self.dtype)
+        s = sample_weight
+        if s is not None:
+            s = np.ascontiguousarray(s, self.dtype)
+        self.data = Data(X, self.dtype, y, s)
+        y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
+        self.n_rows = y.shape[0]
+        self.weight_sum = float(self.n_rows if s is None else s.sum(dtype=np.float64))
+        self.n_targets = y.shape[1]
+        self._offset = loss.mean_constant(y, s)
+        self._net = self._scratch = None
+
+    def compile(self, capacity):
+        """Return (Net, scratch) for passes of at most `capacity` rows."""
+        return self.network.compile(capacity, self.dtype, self.loss, self.n_targets)
+
+    def mean_loss(self, loss_total):
+        """Data term from a sum of s_i l_i over the training rows."""
+        return loss_total / self.weight_sum + self._offset
+
+    def data_value(self, theta):
+        """Data term at theta; a forward pass in blocks of rows."""
+        net, scratch = self._full_batch()
+        if self.rows is None:
+            return self.mean_loss(loss_sum(net, self.data, theta, scratch))
+        return self.data_value_grad(theta)[0]
+
+    def data_value_grad(self, theta):
+        """Data term and its gradient at theta, in blocks of rows.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray of shape (n_parameters,)
+        """
+        net, scratch = self._full_batch()
+        grad = np.empty_like(theta)
+        total = loss_gradient(
+            net,
+            self.data,
+            self.rows,
+            0,
+            self.n_rows,
+            theta,
+            grad,
+            1.0 / self.weight_sum,
+            scratch,
+        )
+        return self.mean_loss(total), grad
+
+    def _full_batch(self):
+        if self._net is None:
+            capacity = self.network.block_rows(self.n_rows)
+            self._net, self._scratch = self.compile(capacity)
+        return self._net, self._scratch
+
+    def blocks(self):
+        """Yield (layer, penalty, slice, shape) of each penalized block of theta.
+
+        Intercepts, where penalized, count as one more row of their layer: the weights
+        of a constant input.
+        """
+        network = self.network
+        for layer, penalty in enumerate(self.penalties):
+            if penalty is None:
+                continue
+            yield layer, penalty, network.slices[layer], network.shapes[layer]
+            if self.penalize_intercepts:
+                intercepts = network.slices[network.n_layers + layer]
+                yield layer, penalty, intercepts, (1, network.units[layer + 1])
+
+    def penalty_value(self, theta, lam):
+        """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
+        return float(
+            sum(
+                penalty.value(theta[s].reshape(shape), lam[layer])
+                for layer, penalty, s, shape in self.blocks()
+            )
+        )
+
+    def value(self, theta, lam):
+        """Objective J at theta."""
+        return self.data_value(theta) + self.penalty_value(theta, lam)
+
+    def composite(self, lam):
+        """Split J into a smooth part and kinks, for a proximal quasi-Newton solver."""
+        return Composite(self, lam)
+
+
+class Composite:
+    """J = f + h at one lambda: f smooth, h a sum of penalties with a prox.
+
+    The smooth part of a penalty (L2; the concave part of MCP and SCAD) joins the data
+    term in f, so that h is convex for all built-in penalties.
+
+    Attributes
+    ----------
+    has_kink : bool
+        Whether h is there at all.
+    penalized : ndarray of bool, shape (n_parameters,)
+        The entries on which h acts.
+    """
+
+    def __init__(self, problem, lam):
+        self._problem = problem
+        self._smooth, self._kinks = [], []
+        self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
+        for layer, penalty, s, shape in problem.blocks():
+            strength = float(lam[layer])
+            kink = penalty.kink(strength)
+            if kink is None or kink[0] is not penalty:
+                self._smooth.append((penalty, strength, s, shape))
+            if kink is not None:
+                self._kinks.append((*kink, s, shape))
+                self.penalized[s] = True
+        self.has_kink = bool(self._kinks)
+
+    def smooth_value(self, theta):
+        """Return f(theta)."""
+        return self._problem.data_value(theta) + sum(
+            penalty.smooth_part(theta[s].reshape(shape), lam)[0]
+            for penalty, lam, s, shape in self._smooth
+        )
+
+    def smooth_value_grad(self, theta):
+        """Return f(theta) and its gradient."""
+        value, grad = self._problem.data_value_grad(theta)
+        for penalty, lam, s, shape in self._smooth:
+            part, slope = penalty.smooth_part(theta[s].reshape(shape), lam)
+            value += part
+            grad[s] += slope.ravel()
+        return value, grad
+
+    def kink_value(self, theta):
+        """Return h(theta)."""
+        return float(
+            sum(
+                penalty.value(theta[s].reshape(shape), lam)
+                for penalty, lam, s, shape in self._kinks
+            )
+        )
+
+    def kink_prox(self, theta, step):
+        """Return prox of step * h at theta."""
+        return self._blockwise(
+            theta, lambda penalty, lam, W, s, shape: penalty.prox(W, step, lam)
+        )
+
+    def kink_cross(self, theta, candidate):
+        """Return the candidate with zeros for what passed a kink since theta."""
+        return self._blockwise(
+            candidate,
+            lambda penalty, lam, W, s, shape: penalty.cross(theta[s].reshape(shape), W),
+        )
+
+    def _blockwise(self, theta, function):
+        out = theta.copy()
+        for penalty, lam, s, shape in self._kinks:
+            W = theta[s].reshape(shape)
+            out[s] = function(penalty, lam, W, s, shape).ravel()
+        return out

@@ -1,0 +1,1 @@
+Lbfgs = None

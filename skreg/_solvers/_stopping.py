@@ -1,0 +1,82 @@
+"""When to stop: improvement of the objective or of a validation score."""
+
+import numpy as np
+
+
+class Monitor:
+    """Watches training epoch by epoch and counts those without improvement.
+
+    Parameters
+    ----------
+    tol : float
+        Smallest improvement that counts.
+    n_iter_no_change : int or inf
+        Epochs without improvement, in a row, after which training has converged.
+    validate : callable or None
+        Maps theta to a validation score (greater is better, may be NaN). None watches
+        the training objective.
+    verbose : bool or int
+        Whether to print a line per epoch.
+
+    Attributes
+    ----------
+    best_loss, best_score : float
+        Best values so far.
+    best_theta : ndarray or None
+        Parameters of the best validation score.
+    count : int
+        Epochs without improvement, in a row.
+    """
+
+    def __init__(self, tol, n_iter_no_change, validate=None, verbose=False):
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.validate = validate
+        self.verbose = verbose
+        self.best_loss = np.inf
+        self.best_score = -np.inf
+        self.best_theta = None
+        self.count = 0
+
+    @property
+    def criterion(self):
+        """What is watched, for messages."""
+        return "Training loss" if self.validate is None else "Validation score"
+
+    def update(self, n_iter, loss, theta, history):
+        """Record an epoch; return whether improvement has ceased.
+
+        Parameters
+        ----------
+        n_iter : int
+            Epochs so far, this one included.
+        loss : float
+            Objective of this epoch.
+        theta : ndarray
+            Parameters after it.
+        history : dict of lists
+            Receives "validation_scores" where scores are watched.
+        """
+        if self.verbose:
+            print(f"Iteration {n_iter}, loss = {loss:.8f}")
+        if self.validate is None:
+            stale = loss > self.best_loss - self.tol
+            self.best_loss = min(self.best_loss, loss)
+        else:
+            score = self.validate(theta)
+            history["validation_scores"].append(score)
+            if self.verbose:
+                print(f"Validation score: {score:f}")
+            stale = score < self.best_score + self.tol
+            if score > self.best_score:
+                self.best_score, self.best_theta = score, theta.copy()
+        self.count = self.count + 1 if stale else 0
+        return self.count > self.n_iter_no_change
+
+    def announce(self, action):
+        """Print why training stops or the learning rate falls, if asked to."""
+        if self.verbose:
+            print(
+                f"{self.criterion} did not improve more than tol={self.tol:f} for "
+                f"{self.n_iter_no_change} consecutive epochs. {action}"
+            )

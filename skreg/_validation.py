@@ -1,0 +1,357 @@
+"""Checks of parameters, data and weights; and the split for early stopping.
+
+Every message names the parameter or the data, the value and what is allowed.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_consistent_length, gen_batches
+from sklearn.utils.validation import validate_data
+
+from skreg._network import ACTIVATIONS
+from skreg._solvers._decay import DECAY_MODES, SOLVERS
+from skreg._solvers._schedules import SCHEDULES
+from skreg.losses import REGRESSION_LOSSES
+from skreg.penalties import check_penalty
+
+
+def _is_real(value):
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_integer(value):
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+def _interval(low, high, closed="both"):
+    """(predicate, description) of a real interval; closed: both, left or neither."""
+    left = "(" if closed == "neither" else "["
+    right = "]" if closed == "both" and np.isfinite(high) else ")"
+
+    def is_allowed(value):
+        if not _is_real(value) or not np.isfinite(value):
+            return False
+        above = value > low if left == "(" else value >= low
+        return above and (value <= high if right == "]" else value < high)
+
+    return is_allowed, f"a float in {left}{low:g}, {high:g}{right}"
+
+
+def _integer(low, also=None, also_name=""):
+    """(predicate, description) of the integers from `low`, or one more value."""
+
+    def is_allowed(value):
+        if isinstance(also, str) and isinstance(value, str):
+            return value == also
+        if _is_real(value) and not isinstance(also, str) and value == also:
+            return True
+        return _is_integer(value) and value >= low
+
+    return is_allowed, f"an int >= {low}" + (f" or {also_name}" if also_name else "")
+
+
+def _options(options):
+    return (
+        lambda value: isinstance(value, str) and value in options,
+        "one of " + ", ".join(repr(option) for option in options),
+    )
+
+
+_BOOLEAN = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+
+_CONSTRAINTS = {
+    "activation": _options(ACTIVATIONS),
+    "l1_ratio": _interval(0, 1),
+    "decay_mode": _options(DECAY_MODES),
+    "penalize_intercepts": _BOOLEAN,
+    "loss": _options(tuple(REGRESSION_LOSSES)),
+    "quantile": _interval(0, 1),
+    "solver": _options(SOLVERS),
+    "learning_rate": _options(SCHEDULES),
+    "learning_rate_init": _interval(0, np.inf, "neither"),
+    "power_t": _interval(0, np.inf),
+    "momentum": _interval(0, 1, "left"),
+    "nesterovs_momentum": _BOOLEAN,
+    "beta_1": _interval(0, 1, "left"),
+    "beta_2": _interval(0, 1, "left"),
+    "rho": _interval(0, 1, "left"),
+    "epsilon": _interval(0, np.inf, "neither"),
+    "batch_size": _integer(1, "auto", "'auto'"),
+    "max_iter": _integer(1),
+    "max_fun": _integer(1),
+    "tol": _interval(0, np.inf),
+    "shuffle": _BOOLEAN,
+    "early_stopping": _BOOLEAN,
+    "validation_fraction": _interval(0, 1, "neither"),
+    "n_iter_no_change": _integer(1, np.inf, "np.inf"),
+    "scoring": (
+        lambda value: value is None or isinstance(value, str) or callable(value),
+        "None, 'loss', the name of a scorer or a callable",
+    ),
+    "warm_start": _BOOLEAN,
+    "verbose": (
+        lambda value: (
+            isinstance(value, bool | np.bool_) or (_is_integer(value) and value >= 0)
+        ),
+        "a bool or an int >= 0",
+    ),
+}
+
+
+def check_parameters(estimator):
+    """Check all parameters that need nothing but their own value.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter, its value and what is allowed.
+    """
+    parameters = estimator.get_params(deep=False)
+    for name, (is_allowed, description) in _CONSTRAINTS.items():
+        if name in parameters and not is_allowed(parameters[name]):
+            raise parameter_error(estimator, name, description)
+
+
+def parameter_error(estimator, name, allowed):
+    """ValueError for one parameter of an estimator."""
+    return ValueError(
+        f"The {name!r} parameter of {type(estimator).__name__} must be {allowed}. "
+        f"Got {getattr(estimator, name)!r} instead."
+    )
+
+
+def check_hidden_layer_sizes(estimator):
+    """Hidden layer sizes as a tuple of int; an int counts as one layer."""
+    sizes = estimator.hidden_layer_sizes
+    if _is_integer(sizes):
+        sizes = (sizes,)
+    elif isinstance(sizes, np.ndarray) or not isinstance(sizes, list | tuple):
+        sizes = np.asarray(sizes, dtype=object).ravel().tolist()
+    if not all(_is_integer(size) and size >= 1 for size in sizes):
+        raise parameter_error(
+            estimator, "hidden_layer_sizes", "an int >= 1 or a sequence of them"
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def check_penalties(estimator, shapes):
+    """Return one penalty (or None) per layer, each validated for its matrix."""
+    penalty = estimator.penalty
+    if not isinstance(penalty, list | tuple):
+        penalty = [penalty] * len(shapes)
+    if len(penalty) != len(shapes):
+        raise parameter_error(
+            estimator,
+            "penalty",
+            f"one penalty, or a sequence with one per layer (here {len(shapes)})",
+        )
+    penalties = tuple(check_penalty(p, estimator.l1_ratio) for p in penalty)
+    for p, shape in zip(penalties, shapes):
+        if p is not None:
+            p.validate(shape)
+    return penalties
+
+
+def check_reg_lambda(estimator, n_layers):
+    """Return lambda per layer, an array of shape (n_layers,)."""
+    lam = estimator.reg_lambda
+    values = [lam] * n_layers if _is_real(lam) else lam
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    if not isinstance(values, list | tuple) or not all(
+        _is_real(value) and np.isfinite(value) and value >= 0 for value in values
+    ):
+        raise parameter_error(
+            estimator, "reg_lambda", "a finite float >= 0, or one per layer"
+        )
+    if len(values) != n_layers:
+        raise parameter_error(
+            estimator,
+            "reg_lambda",
+            f"a float, or a sequence with one value per layer (here {n_layers})",
+        )
+    return np.array(values, dtype=np.float64)
+
+
+def check_X_y(estimator, X, y, reset, **y_options):
+    """Validate training data; X keeps float32 and is not copied without need."""
+    return validate_data(
+        estimator,
+        X,
+        y,
+        reset=reset,
+        accept_sparse="csr",
+        dtype=(np.float64, np.float32),
+        order="C",
+        multi_output=True,
+        **y_options,
+    )
+
+
+def check_X(estimator, X):
+    """Validate X against the fitted features."""
+    return validate_data(
+        estimator,
+        X,
+        reset=False,
+        accept_sparse="csr",
+        dtype=(np.float64, np.float32),
+        order="C",
+    )
+
+
+def core_matrix(X, dtype):
+    """Return X as the compiled core reads it: C-ordered, or CSR with its index types.
+
+    X of more precision than `dtype` is converted; nothing else copies the values.
+    """
+    if X.dtype.itemsize > np.dtype(dtype).itemsize:
+        X = X.astype(dtype)
+    if not sparse.issparse(X):
+        return np.ascontiguousarray(X)
+    X = X.tocsr()
+    out = sparse.csr_matrix(X.shape, dtype=X.dtype)
+    out.data = np.ascontiguousarray(X.data)
+    out.indices = X.indices.astype(np.int32, copy=False)
+    out.indptr = X.indptr.astype(np.int64, copy=False)
+    return out
+
+
+def check_sample_weight(sample_weight, X, name="sample_weight"):
+    """Return weights of shape (n,) as float64, or None.
+
+    Raises
+    ------
+    ValueError
+        If they are of the wrong length, negative, not finite, or all zero.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(X.shape[0], sample_weight)
+    weights = check_array(
+        sample_weight,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name=name,
+        ensure_min_samples=0,
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"{name} must be 1D: one weight per row of X.")
+    if weights.shape[0] != X.shape[0]:
+        raise ValueError(
+            f"{name} has {weights.shape[0]} entries, but X has {X.shape[0]} rows: "
+            f"{name}.shape == {weights.shape}, expected {(X.shape[0],)}!"
+        )
+    if (weights < 0).any():
+        raise ValueError(f"Negative values in data passed to {name!r}.")
+    if not (weights > 0).any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number: all entries of "
+            f"{name} are 0."
+        )
+    return weights
+
+
+def check_validation_data(estimator, X_val, y_val, sample_weight_val):
+    """Return X_val and weights of a validation set given by the user, or Nones."""
+    if X_val is None and y_val is None:
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val is given without X_val and y_val.")
+        return None, None
+    if X_val is None or y_val is None:
+        given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} is given, but {missing} is not.")
+    if not estimator.early_stopping:
+        raise ValueError(
+            "X_val and y_val are only used with early_stopping=True. Got "
+            "early_stopping=False."
+        )
+    X_val = check_X(estimator, X_val)
+    check_consistent_length(X_val, y_val)
+    return X_val, check_sample_weight(sample_weight_val, X_val, "sample_weight_val")
+
+
+def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
+    """Draw the training and validation rows of early stopping.
+
+    Where rows repeat, or carry different weights, the draw is over distinct rows in an
+    order that does not depend on how they are written: copies of a row end on one side,
+    and an integer weight means the same as repeating the row. Otherwise it is
+    `train_test_split` on the rows as they lie.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (n, p)
+    y : ndarray of shape (n, k)
+    sample_weight : ndarray of shape (n,) or None
+    validation_fraction : float
+    stratify : ndarray of shape (n,) or None
+        Labels whose shares both sides keep.
+    rng : RandomState
+
+    Returns
+    -------
+    train, validation : ndarrays of intp
+        Row indices; rows of weight 0 train.
+
+    Raises
+    ------
+    ValueError
+        If fewer than 2 rows are left for validation.
+    """
+    keys = _row_keys(X, y)
+    counted = np.arange(X.shape[0])
+    if sample_weight is not None:
+        counted = np.flatnonzero(sample_weight > 0)
+    first = np.unique(keys[counted], return_index=True)[1]
+    plain = first.size == X.shape[0] and (
+        sample_weight is None or np.ptp(sample_weight) == 0
+    )
+    distinct = np.arange(X.shape[0]) if plain else counted[first]
+    train, validation = train_test_split(
+        distinct,
+        test_size=validation_fraction,
+        stratify=None if stratify is None else stratify[distinct],
+        random_state=rng,
+    )
+    if validation.size < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the "
+            "size of your dataset."
+        )
+    if plain:
+        return train, validation
+    held_out = np.isin(keys, keys[validation])
+    if sample_weight is not None:
+        held_out &= sample_weight > 0
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _row_keys(X, y):
+    """64-bit keys of the rows of (X, y): equal rows have equal keys.
+
+    A sum modulo 2^64 of scrambled entries times random odd numbers (multilinear
+    hashing); zeros add nothing, so that a row has one key, dense or sparse.
+    """
+    n, p = X.shape
+    rng = np.random.default_rng(0)
+    salt = 2 * rng.integers(2**63, size=p + y.shape[1], dtype=np.uint64) + 1
+    keys = (_scramble(y) * salt[p:]).sum(axis=1, dtype=np.uint64)
+    if sparse.issparse(X):
+        terms = np.zeros(X.nnz + 1, np.uint64)
+        np.cumsum(_scramble(X.data) * salt[X.indices], out=terms[1:])
+        return keys + terms[X.indptr[1:]] - terms[X.indptr[:-1]]
+    for rows in gen_batches(n, max(1, 2**20 // p)):
+        keys[rows] += (_scramble(X[rows]) * salt[:p]).sum(axis=1, dtype=np.uint64)
+    return keys
+
+
+def _scramble(values):
+    # + 0.0 makes -0.0 and 0.0 one number; the low bits of most floats are zero, so the
+    # high half, where the information is, is folded onto them.
+    bits = (values.astype(np.float64) + 0.0).view(np.uint64)
+    return bits ^ (bits >> np.uint64(32))

@@ -1,0 +1,153 @@
+"""Losses: what the data term of the objective is made of.
+
+A loss works on raw predictions f, the output layer before its activation. The compiled
+core evaluates it (``_core/losses.hpp``); a `Loss` names it for the core, knows the
+output activation that turns f into a prediction, and adds what does not depend on f.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, softmax, xlogy
+
+__all__ = ["CLASSIFICATION_LOSSES", "REGRESSION_LOSSES", "Loss", "regression_loss"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A pointwise loss l(y, f) in raw-prediction space.
+
+    Attributes
+    ----------
+    name : str
+        Name of the loss.
+    code : int
+        Its code in the compiled core.
+    out_activation : {"identity", "logistic", "softmax", "exp"}
+        Inverse link: the function that maps f to a prediction.
+    is_smooth : bool
+        Whether l is continuously differentiable in f.
+    param : float
+        Threshold of "huber" in units of y, quantile level of "quantile".
+    constant : callable or None
+        Maps y of shape (n, k) to the part of l(y, f) that does not depend on f.
+    lowest, lowest_included : float, bool
+        Lower bound of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skreg.losses import regression_loss
+    >>> poisson = regression_loss("poisson")
+    >>> poisson.predict(np.array([0.0, 1.0])).round(3)
+    array([1.   , 2.718])
+    """
+
+    name: str
+    code: int
+    out_activation: str
+    is_smooth: bool = True
+    param: float = 0.0
+    constant: Callable | None = None
+    lowest: float = -np.inf
+    lowest_included: bool = True
+
+    def predict(self, raw):
+        """Apply the output activation to raw predictions of shape (n, k)."""
+        if self.out_activation == "logistic":
+            return expit(raw)
+        if self.out_activation == "softmax":
+            return softmax(raw, axis=1)
+        if self.out_activation == "exp":
+            with np.errstate(over="ignore"):
+                return np.exp(raw)
+        return raw
+
+    def mean_constant(self, y, sample_weight):
+        """Weighted mean over samples of the part of the loss without f.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, k)
+            Targets.
+        sample_weight : ndarray of shape (n,) or None
+            Weights with a positive sum.
+
+        Returns
+        -------
+        float
+        """
+        if self.constant is None:
+            return 0.0
+        per_sample = self.constant(y.astype(np.float64)).sum(axis=1)
+        return float(np.average(per_sample, weights=sample_weight))
+
+    def check_targets(self, y):
+        """Raise ValueError where y lies outside the range of the loss."""
+        low = y.min()
+        if low < self.lowest or (low == self.lowest and not self.lowest_included):
+            sign = ">=" if self.lowest_included else ">"
+            raise ValueError(
+                f"Some values of y are out of the valid range of loss={self.name!r}: "
+                f"y must be {sign} {self.lowest:g}, got a minimum of {low:g}."
+            )
+
+
+# log(1 + e^f) - y f per label, y in {0, 1}; for multilabel, summed over labels.
+_BINARY = Loss("log_loss", 0, "logistic")
+
+CLASSIFICATION_LOSSES = {
+    "binary": _BINARY,
+    "multiclass": Loss("log_loss", 1, "softmax"),
+    "multilabel-indicator": _BINARY,
+}
+
+# Half deviances, as in scikit-learn's GLMs: (y - f)^2 / 2; for Poisson,
+# y log(y/mu) - y + mu, and for Gamma, y/mu - 1 - log(y/mu), with mu = e^f. See
+# McCullagh & Nelder, Generalized Linear Models (1989), section 2.3.
+REGRESSION_LOSSES = {
+    "squared_error": Loss("squared_error", 2, "identity"),
+    "absolute_error": Loss("absolute_error", 3, "identity", is_smooth=False),
+    # Huber (1964): quadratic up to the threshold, linear beyond.
+    "huber": Loss("huber", 4, "identity", param=1.0),
+    # Koenker & Bassett (1978).
+    "quantile": Loss("quantile", 5, "identity", is_smooth=False),
+    "poisson": Loss(
+        "poisson", 6, "exp", constant=lambda y: xlogy(y, y) - y, lowest=0.0
+    ),
+    "gamma": Loss(
+        "gamma",
+        7,
+        "exp",
+        constant=lambda y: -1.0 - np.log(y),
+        lowest=0.0,
+        lowest_included=False,
+    ),
+}
+
+
+def regression_loss(name, quantile=0.5):
+    """Loss of a regressor by name; `quantile` is used by "quantile" alone.
+
+    Parameters
+    ----------
+    name : str
+        One of `REGRESSION_LOSSES`.
+    quantile : float, default=0.5
+        Level in [0, 1].
+
+    Returns
+    -------
+    Loss
+
+    Examples
+    --------
+    >>> from skreg.losses import regression_loss
+    >>> regression_loss("quantile", quantile=0.9).param
+    0.9
+    """
+    loss = REGRESSION_LOSSES[name]
+    if name != "quantile":
+        return loss
+    return Loss(loss.name, loss.code, loss.out_activation, False, float(quantile))
