@@ -20,6 +20,7 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from skreg import _docs
 from skreg import _validation as validation
 from skreg._network import Network
 from skreg._problem import Problem
@@ -390,6 +391,7 @@ class _RegMLP(BaseEstimator):
 
 
 class RegMLPClassifier(ClassifierMixin, _RegMLP):
+    __doc__ = _docs.CLASSIFIER
     _y_options = {}
 
     def __init__(
@@ -662,6 +664,7 @@ class RegMLPClassifier(ClassifierMixin, _RegMLP):
 
 
 class RegMLPRegressor(RegressorMixin, _RegMLP):
+    __doc__ = _docs.REGRESSOR
     _y_options = {"y_numeric": True}
 
     def __init__(

@@ -547,7 +547,7 @@ class _FoldedConcave(Penalty):
 
         # Small steps: a convex problem, whose solution is continuous in W.
         room = stop - start - threshold
-        share = np.minimum((stop - size) / np.where(room > 0, room, 1), 1)
+        share = (stop - size) / np.where(room > 0, room, 1)
         ramp = np.where(size < stop, size - threshold * share, size)
         small = np.where(size <= start + threshold, soft, ramp)
 

@@ -1,0 +1,209 @@
+"""Docstrings of the estimators: what both share is written once, here."""
+
+_TEMPLATE = """\
+{summary}
+
+Minimizes, over weight matrices W_l of shape (n_in, n_out) and intercepts b_l,
+
+    J(W, b) = 1 / sum(s) * sum_i s_i l(y_i, f(x_i)) + sum_l lambda_l Omega_l(W_l)
+
+with sample weights s. lambda (`reg_lambda`) means the same for every solver, batch
+size, sample size and scale of the sample weights: the data term is a mean, and the
+penalty enters every step at full strength.
+
+Parameters
+----------
+hidden_layer_sizes : int or sequence of int >= 1, default=(100,)
+    Units of each hidden layer; ``()`` is a generalized linear model.
+activation : {{"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}}, \
+default="relu"
+    Of the hidden layers. leaky_relu has slope 0.01; gelu is exact.
+penalty : None, str, Penalty or sequence of these, default="l2"
+    Omega. "l2": ``sum w^2 / 2``; "l1": ``sum |w|``; "elasticnet": ``r * l1 + (1 - r) *
+    l2`` with r = `l1_ratio`; "group_lasso": the sum over the rows of W_l of
+    ``sqrt(n_out) * norm``, so that whole inputs and units vanish; "sparse_group_lasso":
+    ``r * l1 + (1 - r) * group_lasso``. A `skreg.penalties.Penalty` gives more. A
+    sequence holds one penalty per layer.
+reg_lambda : float >= 0 or sequence of float, default=1e-4
+    lambda, one value or one per layer.
+l1_ratio : float in [0, 1], default=0.5
+    r of "elasticnet" and "sparse_group_lasso".
+decay_mode : {{"auto", "coupled", "decoupled", "proximal"}}, default="auto"
+    Where the penalty acts in an update. "coupled": added to the gradient, before the
+    optimizer's statistics. "decoupled": shrinks the weights by ``learning_rate *
+    lambda`` outside the statistics (SGDW, AdamW [2]_; soft threshold for l1). "proximal": prox
+    after the move, in the optimizer's metric [3]_, which gives exact zeros. "auto":
+    coupled for smooth penalties, proximal for those with a kink; both minimize J,
+    decoupled does so only with plain SGD. With momentum mu, the fixed point of
+    decoupled decay is the one of ``lambda * (1 - mu)``.
+penalize_intercepts : bool, default=False
+    Whether the penalty of a layer also acts on its intercepts.
+{task_parameters}
+solver : {{"sgd", "rmsprop", "adam", "lbfgs"}}, default="adam"
+    "adam" [1]_, "rmsprop" and "sgd" train on mini-batches. "lbfgs" is deterministic and
+    works in float64 on all data at once: a proximal quasi-Newton method for every
+    penalty, the choice for small and medium data.
+learning_rate_init : float > 0, default=0.001
+    Learning rate, at the start where a schedule changes it. Not for lbfgs.
+learning_rate : {{"constant", "invscaling", "adaptive", "cosine"}}, default="constant"
+    Schedule. "invscaling": ``learning_rate_init / (t_ + 1) ** power_t`` per epoch.
+    "adaptive": divided by 5 whenever improvement ceases, until below 1e-6. "cosine":
+    from `learning_rate_init` to 0 over `max_iter` epochs, step by step. Not for lbfgs.
+power_t : float >= 0, default=0.5
+    Exponent of "invscaling".
+momentum : float in [0, 1), default=0.9
+    mu of ``b <- mu b + g, w <- w - learning_rate * b``. For sgd.
+nesterovs_momentum : bool, default=True
+    Use g + mu b in place of b. For sgd with momentum > 0.
+beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
+    Decay rates of Adam's moments.
+rho : float in [0, 1), default=0.9
+    Decay rate of RMSProp's second moment.
+epsilon : float > 0, default=1e-8
+    Added to the square root of the second moment, for adam (after bias correction) and
+    rmsprop.
+batch_size : int >= 1 or "auto", default="auto"
+    Samples per step; "auto" is min(200, n_samples). Not for lbfgs.
+max_iter : int >= 1, default=200
+    Epochs, or iterations of lbfgs.
+max_fun : int >= 1, default=15000
+    Evaluations of the objective. For lbfgs.
+tol : float >= 0, default=1e-4
+    Mini-batch solvers: smallest improvement of the objective (or validation score) that
+    counts. lbfgs: bound on `optimality_`.
+shuffle : bool, default=True
+    Whether to shuffle the samples in each epoch. Not for lbfgs.
+random_state : int, RandomState or None, default=None
+    Draws initial weights, validation split and shuffles, in that order; one seed gives
+    one network, whatever the number of threads or jobs.
+early_stopping : bool, default=False
+    Stop when a validation score has not improved by `tol` for `n_iter_no_change`
+    epochs, and keep the network of the best score.
+validation_fraction : float in (0, 1), default=0.1
+    Share of the samples that are held out, unless `fit` is given X_val and y_val.
+    Copies of a sample stay on one side, and a weight counts as that many copies.
+n_iter_no_change : int >= 1 or np.inf, default=10
+    Epochs without improvement after which training ends. Not for lbfgs.
+scoring : None, "loss", str or callable, default=None
+    Validation score: `score`, minus the data loss, or any scikit-learn scorer.
+warm_start : bool, default=False
+    Whether `fit` starts from the fitted weights and the state of the optimizer.
+verbose : bool or int, default=False
+    Whether to print a line per epoch.
+
+Attributes
+----------
+coefs_ : list of ndarray of shape (n_in, n_out)
+    Weight matrices.
+intercepts_ : list of ndarray of shape (n_out,)
+    Intercepts.
+{task_attributes}
+n_iter_ : int
+    Epochs or iterations of the last call.
+t_ : int
+    Training samples seen, counted over all epochs.
+loss_ : float
+    Objective J of the last epoch; last entry of `loss_curve_`.
+best_loss_ : float or None
+    Smallest J; None with early stopping.
+loss_curve_ : list of float
+    J per epoch: `data_loss_curve_` plus `penalty_curve_`. Continued by warm starts.
+data_loss_curve_ : list of float
+    Data term per epoch, a mean over batches each taken just before its step; for lbfgs,
+    at the iterate.
+penalty_curve_ : list of float
+    Penalty term at the start of each epoch; for lbfgs, at the iterate.
+validation_scores_ : list of float or None
+    Score per epoch, with early stopping.
+best_validation_score_ : float or None
+    Score of the network that is kept, with early stopping.
+decay_mode_ : str or list of str
+    Resolved `decay_mode`, per layer where layers differ.
+optimality_ : float or None
+    lbfgs: largest violation of the first-order optimality conditions of J, relative to
+    the largest gradient entry at the start. None for other solvers.
+n_layers_ : int
+    Layers, input and output included.
+n_outputs_ : int
+    Output units.
+out_activation_ : {{"identity", "logistic", "softmax", "exp"}}
+    Output activation.
+n_features_in_ : int
+    Inputs.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Names of the inputs, where X had string column names.
+feature_importances_ : ndarray of shape (n_features_in_,)
+    Euclidean norm of the weights that leave each input; 0 for an unused input.
+
+See Also
+--------
+{other} : {other_summary}
+skreg.penalties : Penalties as objects.
+skreg.convert_lambda : lambda in the conventions of other libraries.
+
+Notes
+-----
+A mini-batch B estimates the data term by ``n / (|B| sum(s)) * sum_B s_i l_i``, which
+is unbiased and not divided by the weights of the batch. Training uses one BLAS
+thread, for reproducible results; fit several networks in parallel instead
+(``n_jobs`` of the model selection tools), the core releases the GIL.
+
+References
+----------
+.. [1] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015,
+   algorithm 1.
+.. [2] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019,
+   algorithms 1 and 2.
+.. [3] J. Yun, A. C. Lozano and E. Yang, "Adaptive proximal gradient methods for
+   structured neural networks", NeurIPS 2021, algorithm 1.
+
+Examples
+--------
+{example}
+"""
+
+CLASSIFIER = _TEMPLATE.format(
+    summary="Neural-network classifier with L1, L2, elastic-net and group penalties.",
+    task_parameters="""class_weight : dict, "balanced" or None, default=None
+    Weights of the classes, multiplied with the sample weights in the data term.""",
+    task_attributes="""classes_ : ndarray of shape (n_classes,)
+    Class labels; for multilabel, the column numbers.""",
+    other="RegMLPRegressor",
+    other_summary="The same for real targets.",
+    example=""">>> from sklearn.datasets import load_breast_cancer
+>>> from sklearn.pipeline import make_pipeline
+>>> from sklearn.preprocessing import StandardScaler
+>>> from skreg import RegMLPClassifier
+>>> X, y = load_breast_cancer(return_X_y=True)
+>>> network = RegMLPClassifier(
+...     (20,), penalty="l1", reg_lambda=0.01, learning_rate_init=0.01, random_state=0
+... )
+>>> model = make_pipeline(StandardScaler(), network).fit(X, y)
+>>> model.score(X, y) > 0.95
+True
+>>> bool((network.coefs_[0] == 0).mean() > 0.5)
+True""",
+)
+
+REGRESSOR = _TEMPLATE.format(
+    summary="Neural-network regressor with L1, L2, elastic-net and group penalties.",
+    task_parameters="""loss : {"squared_error", "absolute_error", "huber", "quantile", \
+"poisson", "gamma"}, default="squared_error"
+    Data loss l, summed over outputs: ``(y - f)^2 / 2``; ``|y - f|``; Huber's with
+    threshold 1 in units of y; pinball at `quantile`; half the Poisson or Gamma deviance of e^f.
+    absolute_error and quantile have a kink and need a mini-batch solver.
+quantile : float in [0, 1], default=0.5
+    Level of ``loss="quantile"``.""",
+    task_attributes="",
+    other="RegMLPClassifier",
+    other_summary="The same for class labels.",
+    example=""">>> from sklearn.datasets import load_diabetes
+>>> from sklearn.preprocessing import scale
+>>> from skreg import RegMLPRegressor
+>>> X, y = load_diabetes(return_X_y=True)
+>>> model = RegMLPRegressor(
+...     (20,), reg_lambda=0.1, solver="lbfgs", max_iter=1000, random_state=0
+... ).fit(scale(X), scale(y))
+>>> model.score(scale(X), scale(y)) > 0.4
+True""",
+).replace("\n\nn_iter_ :", "\nn_iter_ :")
