@@ -31,11 +31,11 @@ l1_ratio : float in [0, 1], default=0.5
 decay_mode : {{"auto", "coupled", "decoupled", "proximal"}}, default="auto"
     Where the penalty acts in an update. "coupled": added to the gradient, before the
     optimizer's statistics. "decoupled": shrinks the weights by ``learning_rate *
-    lambda`` outside the statistics (SGDW, AdamW [2]_; soft threshold for l1). "proximal": prox
-    after the move, in the optimizer's metric [3]_, which gives exact zeros. "auto":
-    coupled for smooth penalties, proximal for those with a kink; both minimize J,
-    decoupled does so only with plain SGD. With momentum mu, the fixed point of
-    decoupled decay is the one of ``lambda * (1 - mu)``.
+    lambda`` outside the statistics (SGDW, AdamW [2]_; soft threshold for l1).
+    "proximal": prox after the move, in the optimizer's metric [3]_, which gives exact
+    zeros. "auto": coupled for smooth penalties, proximal for those with a kink; both
+    minimize J, decoupled does so only with plain SGD. With momentum mu, the fixed point
+    of decoupled decay is the one of ``lambda * (1 - mu)``.
 penalize_intercepts : bool, default=False
     Whether the penalty of a layer also acts on its intercepts.
 {task_parameters}
@@ -190,8 +190,8 @@ REGRESSOR = _TEMPLATE.format(
     task_parameters="""loss : {"squared_error", "absolute_error", "huber", "quantile", \
 "poisson", "gamma"}, default="squared_error"
     Data loss l, summed over outputs: ``(y - f)^2 / 2``; ``|y - f|``; Huber's with
-    threshold 1 in units of y; pinball at `quantile`; half the Poisson or Gamma deviance of e^f.
-    absolute_error and quantile have a kink and need a mini-batch solver.
+    threshold 1 in units of y; pinball at `quantile`; half the Poisson or Gamma deviance
+    of e^f. absolute_error and quantile have a kink and need a mini-batch solver.
 quantile : float in [0, 1], default=0.5
     Level of ``loss="quantile"``.""",
     task_attributes="",

@@ -1,396 +1,19 @@
-"""The estimators: scikit-learn's interface around `Problem` and the solvers."""
-
-import copy
-import warnings
-from abc import abstractmethod
-from contextlib import contextmanager
-from functools import update_wrapper
-from types import MethodType
+"""The estimators: `RegMLPClassifier` and `RegMLPRegressor`."""
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, check_scoring, r2_score
-from sklearn.utils import (
-    check_random_state,
-    column_or_1d,
-    compute_sample_weight,
-)
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted
 
 from skreg import _docs
-from skreg import _validation as validation
-from skreg._network import Network
-from skreg._problem import Problem
-from skreg._solvers._decay import STOCHASTIC_SOLVERS, resolve_decay_mode
-from skreg._solvers._lbfgs import Lbfgs
-from skreg._solvers._result import Status
-from skreg._solvers._stochastic import Stochastic
-from skreg._solvers._stopping import Monitor
+from skreg._base import BaseRegMLP, streaming_method
 from skreg._threads import single_blas_thread
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
 
-_NON_FINITE = (
-    "Solver produced non-finite parameter weights. The input data may contain large "
-    "values and need to be preprocessed."
-)
 
-
-class _NotAvailable(AttributeError, ValueError):
-    """An attribute that is hidden, because a parameter rules it out."""
-
-
-class _streaming_method:
-    """Method that exists only while solver and early_stopping allow a stream.
-
-    Like scikit-learn's ``available_if``, but the reason is also a ValueError, as for
-    any other parameter that does not fit.
-    """
-
-    def __init__(self, method):
-        self.method = method
-        update_wrapper(self, method)
-
-    def __get__(self, estimator, owner=None):
-        if estimator is None:
-            return self.method
-        if estimator.solver not in STOCHASTIC_SOLVERS:
-            raise _NotAvailable(
-                "partial_fit is only available for stochastic solvers. "
-                f"solver={estimator.solver!r} is not stochastic."
-            )
-        if estimator.early_stopping:
-            raise _NotAvailable(
-                "partial_fit does not support early_stopping=True: one epoch leaves "
-                "nothing to stop. Use fit, or early_stopping=False."
-            )
-        return MethodType(self.method, estimator)
-
-
-class _RegMLP(BaseEstimator):
-    """What classifier and regressor share: from validated data to fitted attributes."""
-
-    # Fitting -------------------------------------------------------------------------
-
-    def fit(
-        self,
-        X,
-        y,
-        sample_weight=None,
-        *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
-        """Fit the network.
-
-        A call that fails leaves the estimator as it was before.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs. float32 and float64 are kept, and C-ordered arrays are not copied;
-            other dtypes become float64. Sparse input is used as CSR.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, a multilabel indicator matrix, or real targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights, not all 0. A weight of 2 means the same as the row
-            twice.
-        X_val, y_val : like X and y, default=None
-            Validation set for `early_stopping`, in place of one split off.
-        sample_weight_val : array-like of shape (n_val,), default=None
-            Weights of the validation set.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            Names the parameter or the data at fault and what is allowed.
-        """
-        with self._unchanged_on_error(), single_blas_thread():
-            check = (X_val, y_val, sample_weight_val)
-            return self._fit(X, y, sample_weight, check, incremental=False)
-
-    def _fit(self, X, y, sample_weight, given_validation, incremental, classes=None):
-        validation.check_parameters(self)
-        hidden = validation.check_hidden_layer_sizes(self)
-        warm = (self.warm_start or incremental) and hasattr(self, "coefs_")
-        X, y = validation.check_X_y(self, X, y, not warm, **self._y_options)
-        sample_weight = validation.check_sample_weight(sample_weight, X)
-        targets, loss, n_outputs = self._encode_targets(y, warm, incremental, classes)
-        weights = self._training_weights(y, sample_weight, incremental)
-        network = Network((X.shape[1], *hidden, n_outputs), self.activation)
-        penalties = validation.check_penalties(self, network.shapes)
-        lam = validation.check_reg_lambda(self, network.n_layers)
-        modes = self._resolve_modes(penalties, loss)
-
-        dtype = X.dtype
-        work_dtype = np.dtype(np.float64) if self.solver == "lbfgs" else dtype
-        rng = self._generator(warm and incremental)
-        if warm:
-            theta = network.pack(self.coefs_, self.intercepts_, work_dtype)
-        else:
-            theta = network.initial_theta(rng, dtype).astype(work_dtype, copy=False)
-        X = validation.core_matrix(X, dtype)
-        rows, validate = self._validation_score(
-            X, y, targets, sample_weight, weights, given_validation, network, loss, rng
-        )
-        problem = Problem(
-            X,
-            targets,
-            weights,
-            network,
-            loss,
-            penalties,
-            self.penalize_intercepts,
-            work_dtype,
-            rows,
-        )
-        if not problem.weight_sum > 0:
-            raise ValueError("The weights of all training rows are 0.")
-        monitor = Monitor(self.tol, self.n_iter_no_change, validate, self.verbose)
-        if warm and incremental:  # a stream stops and slows down as one fit would
-            monitor.best_loss = np.inf if self.best_loss_ is None else self.best_loss_
-            monitor.count = self._no_improvement_count
-        solver = self._make_solver(problem.n_rows, modes, incremental)
-        state = self._solver_state if warm else None
-        result = solver.solve(problem, lam, theta, rng, monitor, state)
-        self._finish(result, monitor, network, loss, dtype, warm, incremental)
-        self._rng = rng
-        self.decay_mode_ = modes[0] if len(set(modes)) == 1 else list(modes)
-        self.t_ = (self.t_ if warm else 0) + result.n_iter * problem.n_rows
-        return self
-
-    @contextmanager
-    def _unchanged_on_error(self):
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    def _generator(self, resume):
-        """A stream of partial_fit calls shuffles as one fit would."""
-        if resume and getattr(self, "_rng", None) is not None:
-            return copy.deepcopy(self._rng)
-        return check_random_state(self.random_state)
-
-    def _resolve_modes(self, penalties, loss):
-        if self.solver == "lbfgs" and not loss.is_smooth:
-            raise ValueError(
-                f"loss={self.loss!r} has a kink, and solver='lbfgs' needs a smooth "
-                "loss. Use solver='adam', 'sgd' or 'rmsprop', or loss='huber'."
-            )
-        return tuple(
-            resolve_decay_mode(self.decay_mode, penalty, self.solver)
-            for penalty in penalties
-        )
-
-    def _make_solver(self, n_rows, modes, incremental):
-        if self.solver == "lbfgs":
-            return Lbfgs(self.max_iter, self.max_fun, self.tol)
-        batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
-        if batch_size > n_rows:
-            warnings.warn(
-                f"Got batch_size={batch_size}, larger than the {n_rows} training "
-                "samples. It is clipped.",
-                stacklevel=4,
-            )
-        shared = (
-            "learning_rate learning_rate_init power_t momentum nesterovs_momentum "
-            "beta_1 beta_2 rho epsilon shuffle"
-        )
-        return Stochastic(
-            self.solver,
-            modes,
-            min(batch_size, n_rows),
-            max_iter=1 if incremental else self.max_iter,
-            horizon=self.max_iter if incremental else None,
-            **{name: getattr(self, name) for name in shared.split()},
-        )
-
-    def _finish(self, result, monitor, network, loss, dtype, warm, incremental):
-        """Turn a result into fitted attributes, warnings and errors."""
-        theta = result.theta
-        if monitor.best_theta is not None:
-            theta = monitor.best_theta
-        if not np.isfinite(theta).all():
-            raise ValueError(_NON_FINITE)
-        self._warn(result, monitor, incremental)
-        theta = theta.astype(dtype, copy=False)
-        self.coefs_, self.intercepts_ = network.coefs(theta), network.intercepts(theta)
-        self.n_iter_ = result.n_iter
-        self.n_layers_ = network.n_layers + 1
-        self.n_outputs_ = network.units[-1]
-        self.out_activation_ = loss.out_activation
-        self.optimality_ = result.optimality
-        self._solver_state = result.state
-        self._no_improvement_count = monitor.count
-
-        def curve(name, values):
-            return [*(getattr(self, name) if warm else []), *values]
-
-        history = result.history
-        total = [a + b for a, b in zip(history["data_loss"], history["penalty"])]
-        self.data_loss_curve_ = curve("data_loss_curve_", history["data_loss"])
-        self.penalty_curve_ = curve("penalty_curve_", history["penalty"])
-        self.loss_curve_ = curve("loss_curve_", total)
-        self.loss_ = self.loss_curve_[-1]
-        if monitor.validate is None:
-            self.best_loss_ = float(min(monitor.best_loss, *total, self.loss_))
-            self.validation_scores_ = self.best_validation_score_ = None
-        else:
-            earlier = getattr(self, "validation_scores_", None) if warm else None
-            self.validation_scores_ = [*(earlier or []), *history["validation_scores"]]
-            self.best_validation_score_ = monitor.best_score
-            self.best_loss_ = None
-
-    def _warn(self, result, monitor, incremental):
-        if result.status is Status.INTERRUPTED:
-            message, category = "Training interrupted by user.", UserWarning
-        elif result.status is Status.NON_FINITE:
-            message, category = (
-                "Training diverged; the weights of the best validation score are kept. "
-                "Lower 'learning_rate_init' or scale the data.",
-                ConvergenceWarning,
-            )
-        elif result.status is Status.MAX_ITER and not incremental:
-            message, category = (
-                f"solver={self.solver!r} stopped after {result.n_iter} iterations "
-                f"(max_iter={self.max_iter}, max_fun={self.max_fun}) and has not "
-                "converged yet. Increase the limit, scale the data, or raise 'tol'.",
-                ConvergenceWarning,
-            )
-        else:
-            return
-        warnings.warn(message, category, stacklevel=5)
-
-    # Early stopping ------------------------------------------------------------------
-
-    def _validation_score(
-        self, X, y, targets, sample_weight, weights, given, network, loss, rng
-    ):
-        """Return the training rows (None: all) and a function theta -> score.
-
-        Scores weigh the rows held out by `sample_weight`; the loss, being the data term
-        of the objective, by `weights`, which include the class weights.
-        """
-        X_val, weight_val = validation.check_validation_data(self, *given)
-        if not self.early_stopping:
-            return None, None
-        if X_val is not None:
-            y_val, rows = given[1], None
-            targets_val = self._encode_validation_targets(y_val)
-            X_val = validation.core_matrix(X_val, X.dtype)
-        else:
-            rows, held_out = validation.split_rows(
-                X,
-                targets,
-                sample_weight,
-                self.validation_fraction,
-                self._stratify(targets, network),
-                rng,
-            )
-            X_val, y_val, targets_val = X[held_out], y[held_out], targets[held_out]
-            s = weights if self.scoring == "loss" else sample_weight
-            weight_val = None if s is None else s[held_out]
-            if sparse.issparse(X_val):
-                X_val = validation.core_matrix(X_val, X.dtype)
-        return rows, self._score_function(
-            X_val, y_val, targets_val, weight_val, network, loss
-        )
-
-    def _score_function(self, X_val, y_val, targets_val, weight_val, network, loss):
-        """Score of parameters theta on the validation set."""
-        if self.scoring == "loss":
-            problem = Problem(
-                X_val,
-                targets_val,
-                weight_val,
-                network,
-                loss,
-                (None,) * network.n_layers,
-                dtype=np.float64,
-            )
-            return lambda theta: -problem.data_value(theta.astype(np.float64))
-
-        if self.scoring is None:
-
-            def score(theta):
-                raw = network.raw_predictions(X_val, theta)
-                if not np.isfinite(raw).all():
-                    return float("nan")
-                return self._default_score(loss, raw, targets_val, weight_val)
-
-            return score
-
-        scorer = check_scoring(self, scoring=self.scoring)
-        options = {} if weight_val is None else {"sample_weight": weight_val}
-        probe = copy.copy(self)  # fitted as far as predicting goes, without names
-        probe.__dict__.pop("feature_names_in_", None)
-        probe.out_activation_, probe.n_outputs_ = loss.out_activation, network.units[-1]
-
-        def score_with_scorer(theta):
-            probe.coefs_ = network.coefs(theta)
-            probe.intercepts_ = network.intercepts(theta)
-            if not np.isfinite(theta).all():
-                return float("nan")
-            return float(scorer(probe, X_val, y_val, **options))
-
-        return score_with_scorer
-
-    # Predicting ----------------------------------------------------------------------
-
-    def _raw_predict(self, X):
-        check_is_fitted(self)
-        X = validation.check_X(self, X)
-        dtype = self.coefs_[0].dtype
-        units = [self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_)]
-        network = Network(tuple(units), self.activation)
-        theta = network.pack(self.coefs_, self.intercepts_, dtype)
-        return network.raw_predictions(validation.core_matrix(X, dtype), theta)
-
-    @property
-    def feature_importances_(self):
-        """Euclidean norm of the weights that leave each input, shape (n_features,)."""
-        check_is_fitted(self)
-        return np.linalg.norm(self.coefs_[0], axis=1)
-
-    # What differs between the tasks --------------------------------------------------
-
-    @abstractmethod
-    def _encode_targets(self, y, warm, incremental, classes):
-        """Return targets as the loss reads them, the loss, and n_outputs."""
-
-    @abstractmethod
-    def _encode_validation_targets(self, y):
-        """Return targets of a validation set given by the user."""
-
-    @abstractmethod
-    def _default_score(self, loss, raw, targets, sample_weight):
-        """Score of raw predictions as `score` computes it."""
-
-    def _training_weights(self, y, sample_weight, incremental):
-        return sample_weight
-
-    def _stratify(self, targets, network):
-        return None
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-
-class RegMLPClassifier(ClassifierMixin, _RegMLP):
+class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     __doc__ = _docs.CLASSIFIER
     _y_options = {}
 
@@ -459,7 +82,7 @@ class RegMLPClassifier(ClassifierMixin, _RegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    @_streaming_method
+    @streaming_method
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch on the given data.
 
@@ -663,7 +286,7 @@ class RegMLPClassifier(ClassifierMixin, _RegMLP):
         return tags
 
 
-class RegMLPRegressor(RegressorMixin, _RegMLP):
+class RegMLPRegressor(RegressorMixin, BaseRegMLP):
     __doc__ = _docs.REGRESSOR
     _y_options = {"y_numeric": True}
 
@@ -734,7 +357,7 @@ class RegMLPRegressor(RegressorMixin, _RegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    @_streaming_method
+    @streaming_method
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on the given data.
 
