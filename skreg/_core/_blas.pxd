@@ -1,18 +1,24 @@
-"""The only place that calls BLAS: row-major matrix products over SciPy's library.
+"""Matrix products, row-major: the only place that calls BLAS, by SciPy's library.
 
 BLAS stores matrices by columns. A row-major matrix is the transpose of what BLAS
 sees, so C = op(A) op(B) is asked for as C' = op(B)' op(A)' without any copy. Sizes are
-`Py_ssize_t` outside and BLAS's `int` inside.
+`Py_ssize_t` outside and BLAS's `int` inside. Products that cost less than the call go
+to plain loops (matmul.hpp).
 """
 from cython cimport floating
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 
+cdef extern from "matmul.hpp" namespace "skreg" nogil:
+    bint try_matmul[T](bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n,
+                       Py_ssize_t k, const T* a, const T* b, bint accumulate, T* c)
+
+
 cdef inline void gemm(
     bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
-    const floating* a, const floating* b, floating beta, floating* c,
+    const floating* a, const floating* b, bint accumulate, floating* c,
 ) noexcept nogil:
-    """C (m, n) = op(A) (m, k) @ op(B) (k, n) + beta * C; all contiguous, row-major."""
+    """C (m, n) = op(A) (m, k) @ op(B) (k, n), or added to C; contiguous, row-major."""
     cdef:
         char trans_a = b"t" if transpose_a else b"n"
         char trans_b = b"t" if transpose_b else b"n"
@@ -22,6 +28,9 @@ cdef inline void gemm(
         int lda = <int> (m if transpose_a else k)
         int ldb = <int> (k if transpose_b else n)
         floating one = 1
+        floating beta = 1 if accumulate else 0
+    if try_matmul(transpose_a, transpose_b, m, n, k, a, b, accumulate, c):
+        return
     if floating is float:
         sgemm(&trans_b, &trans_a, &cols, &rows, &inner, &one, <float*> b, &ldb,
               <float*> a, &lda, &beta, c, &cols)

@@ -215,7 +215,7 @@ cdef const floating* _forward(
                             start, n, net.units[1], theta + net.weights[1], z)
         else:
             gemm(False, False, n, net.units[l], net.units[l - 1], below,
-                 theta + net.weights[l], <floating> 0, z)
+                 theta + net.weights[l], False, z)
         code = net.activation if l < net.n_layers else IDENTITY
         activate(code, z, theta + net.biases[l], scratch + net.slope[l], n,
                  net.units[l])
@@ -254,7 +254,6 @@ cdef void _backward(
     cdef:
         floating* delta = scratch + net.act[net.n_layers]
         floating* below
-        floating beta = 1 if accumulate else 0
         int l
         Py_ssize_t fan_in, fan_out
     if not accumulate:
@@ -274,12 +273,12 @@ cdef void _backward(
                              start, n, fan_out, delta, grad)
             return
         gemm(True, False, fan_in, fan_out, n,
-             x if l == 1 else scratch + net.act[l - 1], delta, beta,
+             x if l == 1 else scratch + net.act[l - 1], delta, accumulate,
              grad + net.weights[l])
         if l > 1:
             below = scratch + net.delta[l % 2]
             gemm(False, True, n, fan_in, fan_out, delta, theta + net.weights[l],
-                 <floating> 0, below)
+                 False, below)
             backprop_activation(net.activation, below, scratch + net.act[l - 1],
                                 scratch + net.slope[l - 1], n, fan_in,
                                 grad + net.biases[l - 1])

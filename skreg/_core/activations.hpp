@@ -6,6 +6,7 @@
 #pragma once
 #include <cstddef>
 
+#include "isa.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
@@ -58,7 +59,7 @@ struct Silu {
 };
 
 template <typename F, typename T>
-void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
+SKREG_CLONES void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
                    ptrdiff_t cols) {
     for (ptrdiff_t i = 0; i < rows; ++i, z += cols) {
 #pragma omp simd
@@ -67,7 +68,7 @@ void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
 }
 
 template <typename F, typename T>
-void activate_rows_with_slope(T *__restrict z, const T *__restrict bias,
+SKREG_CLONES void activate_rows_with_slope(T *__restrict z, const T *__restrict bias,
                               T *__restrict slope, ptrdiff_t rows, ptrdiff_t cols) {
     for (ptrdiff_t i = 0; i < rows; ++i, z += cols, slope += cols) {
 #pragma omp simd
@@ -92,7 +93,7 @@ void activate(int activation, T *z, const T *bias, T *slope, ptrdiff_t rows,
 
 // sums <- sums + column sums of a.
 template <typename T>
-void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t cols,
+SKREG_CLONES void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t cols,
                  T *__restrict sums) {
     if (cols == 1) {
         T total = T(0);
@@ -109,7 +110,7 @@ void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t cols,
 
 // delta <- delta * slope, four rows at a time so that the sums stay in registers.
 template <typename Slope, typename T>
-void scale_and_sum(Slope slope, T *__restrict delta, const T *__restrict a,
+SKREG_CLONES void scale_and_sum(Slope slope, T *__restrict delta, const T *__restrict a,
                    ptrdiff_t rows, ptrdiff_t cols, T *__restrict sums) {
     ptrdiff_t i = 0;
     for (; i + 4 <= rows; i += 4, delta += 4 * cols, a += 4 * cols) {

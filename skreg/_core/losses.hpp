@@ -5,6 +5,7 @@
 #pragma once
 #include <cstddef>
 
+#include "isa.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
@@ -73,7 +74,7 @@ struct Gamma {
 
 // n entries; weight s[i], or the constant `weight` where s is null.
 template <typename F, typename T>
-double pointwise_run(T *__restrict f, const T *__restrict y, const T *__restrict s,
+SKREG_CLONES double pointwise_run(T *__restrict f, const T *__restrict y, const T *__restrict s,
                      ptrdiff_t n, T weight, T param, T scale) {
     double total = 0.0;
     if (s) {
@@ -109,7 +110,7 @@ double pointwise_loss(T *f, const T *y, const T *s, ptrdiff_t rows, ptrdiff_t co
 }
 
 template <typename T>
-double multinomial_loss(T *__restrict f, const T *__restrict y, const T *__restrict s,
+SKREG_CLONES double multinomial_loss(T *__restrict f, const T *__restrict y, const T *__restrict s,
                         ptrdiff_t rows, ptrdiff_t cols, T scale) {
     double total = 0.0;
     for (ptrdiff_t i = 0; i < rows; ++i) {

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "isa.hpp"
+
 namespace skreg {
 
 // Row i of the batch: rows[i] where an order is given, else start + i.
@@ -25,7 +27,7 @@ void gather(const X *x, const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
 
 // z (n, cols) = X[batch rows] @ w, each stored entry adding one row of w.
 template <typename X, typename T>
-void csr_forward(const X *data, const int *indices, const long long *indptr,
+SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long *indptr,
                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t cols,
                  const T *w, T *z) {
     std::memset(z, 0, sizeof(T) * n * cols);
@@ -43,7 +45,7 @@ void csr_forward(const X *data, const int *indices, const long long *indptr,
 
 // grad (features, cols) += X[batch rows]' @ delta
 template <typename X, typename T>
-void csr_backward(const X *data, const int *indices, const long long *indptr,
+SKREG_CLONES void csr_backward(const X *data, const int *indices, const long long *indptr,
                   const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t cols,
                   const T *delta, T *grad) {
     for (ptrdiff_t i = 0; i < n; ++i) {

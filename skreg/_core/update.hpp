@@ -11,6 +11,7 @@
 #pragma once
 #include <cstddef>
 
+#include "isa.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
@@ -27,7 +28,7 @@ template <typename T> struct StepScalars {
 };
 
 template <typename T, int method, int slot>
-void update_run(T *__restrict w, const T *__restrict grad, T *__restrict first,
+SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__restrict first,
                 T *__restrict second, ptrdiff_t n, StepScalars<T> s, T l1, T l2) {
     const T keep = max(T(1) - s.lr * l2, T(0)), cut = s.lr * l1;
     const T prox_l1 = s.tau * l1, prox_l2 = s.tau * l2;

@@ -1,0 +1,698 @@
+"""One step and whole trajectories against PyTorch and against slow NumPy twins."""
+
+import importlib.util
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import make_classification, make_regression
+
+from skreg import RegMLPClassifier, RegMLPRegressor, _core
+from skreg._network import ACTIVATIONS, Network
+from skreg._problem import Problem
+from skreg._solvers._stochastic import compile_penalties
+from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
+from skreg.penalties import Penalty, check_penalty
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def load_twin():
+    path = Path(__file__).with_name("naive.py")
+    spec = importlib.util.spec_from_file_location("naive", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+naive = load_twin()
+
+# Estimator settings of each optimizer, and its code in the core.
+SOLVERS = {
+    "sgd": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
+    "momentum": {
+        "solver": "sgd",
+        "momentum": 0.9,
+        "nesterovs_momentum": False,
+        "learning_rate_init": 0.05,
+    },
+    "nesterov": {"solver": "sgd", "momentum": 0.9, "learning_rate_init": 0.05},
+    "rmsprop": {"solver": "rmsprop", "rho": 0.95, "learning_rate_init": 0.01},
+    "adam": {"solver": "adam", "learning_rate_init": 0.01},
+}
+CODES = {name: code for code, name in enumerate(SOLVERS)}
+MODES = ("coupled", "decoupled", "proximal")
+SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
+HYPER = {
+    "momentum": 0.9,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "rho": 0.95,
+    "epsilon": 1e-8,
+}
+L1_RATIO = 0.3
+
+
+def core_hyper(method):
+    second = HYPER["rho"] if method == "rmsprop" else HYPER["beta_2"]
+    return np.array([HYPER["momentum"], HYPER["beta_1"], second, HYPER["epsilon"]])
+
+
+def weights_of(estimator):
+    return [*estimator.coefs_, *estimator.intercepts_]
+
+
+def flat_weights(estimator):
+    return np.concatenate([w.ravel() for w in weights_of(estimator)])
+
+
+def assert_same_weights(estimator, expected, atol):
+    for actual, desired in zip(weights_of(estimator), expected, strict=True):
+        assert_allclose(actual, desired, rtol=0, atol=atol)
+
+
+def classification(n_classes, n=50):
+    X, y = make_classification(
+        n, 6, n_informative=4, n_classes=n_classes, random_state=0
+    )
+    return X, y
+
+
+def regression(n=50):
+    X, Y = make_regression(n, 6, n_targets=3, noise=1.0, random_state=0)
+    return X, Y / Y.std(axis=0)
+
+
+TASKS = {
+    "binary": (RegMLPClassifier, lambda: classification(2)),
+    "multiclass": (RegMLPClassifier, lambda: classification(3)),
+    "squared_error": (RegMLPRegressor, regression),
+}
+
+
+def target_columns(y):
+    return np.asarray(y, float).reshape(len(y), -1)
+
+
+# 1. PyTorch -------------------------------------------------------------------------
+
+
+def torch_penalty(penalty, lam, weights):
+    """lam * Omega; the derivative of torch.abs at 0 is 0, as ours."""
+    l1 = {"l1": 1.0, "l2": 0.0, "elasticnet": L1_RATIO}[penalty]
+    return lam * sum(
+        l1 * w.abs().sum() + (1 - l1) / 2 * w.square().sum() for w in weights
+    )
+
+
+def torch_optimizer(torch, name, weights, biases, weight_decay):
+    """Optimizer; AdamW decays by itself, and biases never do."""
+    settings = SOLVERS[name]
+    groups = [{"params": weights}, {"params": biases}]
+    lr = settings["learning_rate_init"]
+    if name == "adam" and weight_decay:
+        groups[0]["weight_decay"], groups[1]["weight_decay"] = weight_decay, 0.0
+        return torch.optim.AdamW(groups, lr=lr)
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=lr, alpha=settings["rho"], eps=1e-8)
+    return torch.optim.SGD(
+        groups, lr=lr, momentum=settings["momentum"], nesterov=name == "nesterov"
+    )
+
+
+def torch_fit(torch, params, X, y, batches, task, activation, name, penalty, mode, lam):
+    """Train a PyTorch network on given batches; returns weights, then biases."""
+    functional = torch.nn.functional
+    phi = {"tanh": torch.tanh, "relu": torch.relu}[activation]
+    params = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in params]
+    n_layers = len(params) // 2
+    weights, biases = params[:n_layers], params[n_layers:]
+    decay = lam if mode == "decoupled" else 0.0
+    optimizer = torch_optimizer(torch, name, weights, biases, decay)
+    X = torch.tensor(X)
+    y = torch.tensor(y.astype(np.int64 if task == "multiclass" else np.float64))
+
+    def mean_loss(rows):
+        a = X[rows]
+        for layer in range(n_layers):
+            a = a @ weights[layer] + biases[layer]
+            a = phi(a) if layer < n_layers - 1 else a
+        if task == "multiclass":
+            return functional.cross_entropy(a, y[rows])
+        if task == "binary":
+            return functional.binary_cross_entropy_with_logits(a[:, 0], y[rows])
+        return (a - y[rows]).square().sum(dim=1).mean() / 2
+
+    for rows in batches:
+        optimizer.zero_grad()
+        loss = mean_loss(torch.tensor(rows))
+        if mode == "coupled":
+            loss = loss + torch_penalty(penalty, lam, weights)
+        loss.backward()
+        if mode == "decoupled" and name != "adam":
+            with torch.no_grad():
+                for w in weights:
+                    w *= 1 - SOLVERS[name]["learning_rate_init"] * decay
+        optimizer.step()
+    return [p.detach().numpy() for p in params]
+
+
+TORCH_PENALTIES = [
+    (None, "auto"),
+    ("l1", "coupled"),
+    ("l2", "coupled"),
+    ("elasticnet", "coupled"),
+    ("l2", "decoupled"),
+]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("penalty, mode", TORCH_PENALTIES, ids=lambda value: str(value))
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_training_equals_torch_step_by_step(task, activation, penalty, mode, name):
+    torch = pytest.importorskip("torch")
+    make_estimator, make_data = TASKS[task]
+    X, y = make_data()
+    seed, n_epochs, batch_size, lam = 3, 4, 16, 0.02
+    estimator = make_estimator(
+        (5, 4),
+        activation=activation,
+        penalty=penalty,
+        reg_lambda=lam,
+        l1_ratio=L1_RATIO,
+        decay_mode=mode,
+        batch_size=batch_size,
+        max_iter=n_epochs,
+        random_state=seed,
+        **SOLVERS[name],
+    ).fit(X, y)
+    n_outputs = {"binary": 1, "multiclass": 3, "squared_error": 3}[task]
+
+    rng = np.random.RandomState(seed)
+    start = naive.initial_params(rng, (6, 5, 4, n_outputs), activation)
+    batches = [b for _, b in naive.shuffled_batches(rng, len(X), batch_size, n_epochs)]
+    assert len(batches[-1]) == 2  # the last batch of an epoch is a short one
+    expected = torch_fit(
+        torch, start, X, y, batches, task, activation, name, penalty, mode, lam
+    )
+
+    assert_same_weights(estimator, expected, atol=1e-10)
+
+
+# 2. NumPy twins ---------------------------------------------------------------------
+
+
+LOSS_CASES = {
+    "binary": (CLASSIFICATION_LOSSES["binary"], 2, 0.0),
+    "multiclass": (CLASSIFICATION_LOSSES["multiclass"], 3, 0.0),
+    "squared_error": (regression_loss("squared_error"), 2, 0.0),
+    "absolute_error": (regression_loss("absolute_error"), 2, 0.0),
+    "huber": (regression_loss("huber"), 2, 1.0),
+    "quantile": (regression_loss("quantile", 0.8), 2, 0.8),
+    "poisson": (regression_loss("poisson"), 2, 0.0),
+    "gamma": (regression_loss("gamma"), 2, 0.0),
+}
+
+
+def random_targets(rng, loss, n, n_outputs):
+    if loss == "multiclass":
+        return rng.randint(n_outputs, size=(n, 1)).astype(float)
+    if loss == "binary":
+        return rng.randint(2, size=(n, n_outputs)).astype(float)
+    if loss == "poisson":
+        return rng.poisson(1.0, size=(n, n_outputs)).astype(float)
+    if loss == "gamma":
+        return rng.gamma(2.0, size=(n, n_outputs))
+    return rng.normal(size=(n, n_outputs))
+
+
+def random_params(rng, units):
+    shapes = list(pairwise(units))
+    return [rng.normal(0, 0.6, s) for s in shapes + [(m,) for m in units[1:]]]
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4, 3)], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSS_CASES)
+def test_data_term_and_gradient_equal_the_naive_twin(loss, activation, hidden):
+    rng = np.random.RandomState(0)
+    definition, n_outputs, parameter = LOSS_CASES[loss]
+    n, units = 23, (4, *hidden, n_outputs)
+    X, y = rng.normal(size=(n, 4)), random_targets(rng, loss, n, n_outputs)
+    s, params = rng.uniform(0.1, 2.0, n), random_params(rng, units)
+    network = Network(units, activation)
+    problem = Problem(X, y, s, network, definition, (None,) * network.n_layers)
+    theta = network.pack(params[: network.n_layers], params[network.n_layers :], float)
+
+    value, grad = problem.data_value_grad(theta)
+    expected, gradients = naive.loss_and_gradient(
+        params,
+        X,
+        y,
+        s / s.sum(),
+        activation=activation,
+        loss=loss,
+        loss_parameter=parameter,
+    )
+
+    assert_allclose(value, expected, rtol=1e-12)
+    assert_allclose(problem.data_value(theta), expected, rtol=1e-12)
+    desired = np.concatenate([g.ravel() for g in gradients])
+    assert_allclose(grad, desired, rtol=0, atol=1e-12 * np.abs(desired).max())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSS_CASES)
+def test_naive_gradient_equals_finite_differences(loss, activation):
+    rng = np.random.RandomState(1)
+    _, n_outputs, parameter = LOSS_CASES[loss]
+    X, y = rng.normal(size=(7, 3)), random_targets(rng, loss, 7, n_outputs)
+    weight, params = rng.uniform(size=7), random_params(rng, (3, 4, 3, n_outputs))
+    direction = [rng.normal(size=p.shape) for p in params]
+
+    def value_and_slope(t):
+        moved = [p + t * d for p, d in zip(params, direction)]
+        value, grads = naive.loss_and_gradient(
+            moved,
+            X,
+            y,
+            weight,
+            activation=activation,
+            loss=loss,
+            loss_parameter=parameter,
+        )
+        return value, sum(np.vdot(g, d) for g, d in zip(grads, direction))
+
+    h = 1e-6
+    difference = (value_and_slope(h)[0] - value_and_slope(-h)[0]) / (2 * h)
+    assert_allclose(value_and_slope(0.0)[1], difference, rtol=1e-6, atol=1e-7)
+
+
+# penalty and lambda of each of three layers.
+LAYERS = {
+    "l1": (("l1",) * 3, (0.3,) * 3),
+    "l2": (("l2",) * 3, (0.3,) * 3),
+    "elasticnet": (("elasticnet",) * 3, (0.3,) * 3),
+    "l1, lambda per layer": (("l1",) * 3, (0.3, 0.0, 0.05)),
+    "one penalty per layer": (("elasticnet", None, "l1"), (0.1, 0.7, 0.3)),
+    "another one per layer": ((None, "l2", "l2"), (0.1, 0.2, 0.4)),
+}
+
+
+def strengths_per_array(layers, penalize_intercepts, l1_ratio=L1_RATIO):
+    """(l1, l2) for W_1..W_L, b_1..b_L."""
+    penalties, lam = LAYERS[layers]
+    terms = [naive.strengths(p, v, l1_ratio) for p, v in zip(penalties, lam)]
+    return terms + (terms if penalize_intercepts else [(0.0, 0.0)] * len(terms))
+
+
+def segments_of(network, layers, mode, penalize_intercepts):
+    """What the core receives for the penalties of the estimators."""
+    penalties, lam = LAYERS[layers]
+    problem = Problem(
+        np.zeros((1, network.units[0])),
+        np.zeros((1, network.units[-1])),
+        None,
+        network,
+        regression_loss("squared_error"),
+        tuple(check_penalty(p, L1_RATIO) for p in penalties),
+        penalize_intercepts,
+    )
+    segments, python_blocks = compile_penalties(problem, np.array(lam), (mode,) * 3)
+    assert not python_blocks
+    return segments
+
+
+def core_and_naive_steps(dtype, method, mode, layers, penalize_intercepts, n_steps=40):
+    """Parameters after some steps along random gradients, from the core and naive."""
+    rng = np.random.RandomState(0)
+    units = (6, 5, 4, 3)
+    network = Network(units, "tanh")
+    params = random_params(rng, units)
+    params[0][2] = 0.0  # where sign(0) = 0 matters
+    theta = network.pack(params[:3], params[3:], dtype)
+    params = [p.astype(dtype).astype(float) for p in params]
+    segments = segments_of(network, layers, mode, penalize_intercepts)
+    terms = strengths_per_array(layers, penalize_intercepts)
+    first, second = np.zeros_like(theta), np.zeros_like(theta)
+    states = [{} for _ in params]
+    for t in range(1, n_steps + 1):
+        grads = [rng.normal(size=p.shape).astype(dtype) for p in params]
+        lr = 0.05 / np.sqrt(t)
+        _core.step(
+            CODES[method],
+            segments,
+            theta,
+            network.pack(grads[:3], grads[3:], dtype),
+            first,
+            second,
+            lr,
+            t,
+            core_hyper(method),
+        )
+        for k, g in enumerate(grads):
+            params[k] = naive.step(
+                method,
+                mode,
+                params[k],
+                g.astype(float),
+                states[k],
+                lr,
+                t,
+                HYPER,
+                *terms[k],
+            )
+    return theta, np.concatenate([p.ravel() for p in params])
+
+
+@pytest.mark.parametrize("penalize_intercepts", [False, True])
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("method", SOLVERS)
+def test_steps_equal_the_naive_twin(method, mode, layers, penalize_intercepts):
+    case = method, mode, layers, penalize_intercepts
+    double, expected = core_and_naive_steps(np.float64, *case)
+    assert_allclose(double, expected, rtol=0, atol=1e-12)
+    assert_array_equal(double == 0, expected == 0)
+
+    single, expected = core_and_naive_steps(np.float32, *case)
+    assert single.dtype == np.float32
+    assert_allclose(single, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", SOLVERS)
+def test_metric_of_the_core_is_that_of_the_naive_twin(method):
+    rng = np.random.RandomState(0)
+    second, out, t, state = rng.uniform(size=9), np.empty(9), 4, {}
+    keep = HYPER["rho"] if method == "rmsprop" else HYPER["beta_2"]
+    state["v"] = second / keep  # a step with g = 0 leaves v = second
+    expected = naive.optimizer_move(method, np.zeros(9), state, 0.1, t, HYPER)[1]
+    _core.write_metric(CODES[method], second, t, core_hyper(method), out)
+    assert_allclose(out, np.broadcast_to(expected, 9), rtol=1e-14)
+
+
+N_SAMPLES, BATCH_SIZE, N_EPOCHS = 50, 16, 6
+STEPS_PER_EPOCH = 4
+
+
+def scheduled_rates(schedule, initial, power_t):
+    """Rate of every step of a fit; "adaptive" for a loss that never improves."""
+    steps = np.arange(N_EPOCHS * STEPS_PER_EPOCH)
+    epoch = steps // STEPS_PER_EPOCH
+    if schedule == "invscaling":
+        return initial / (epoch * N_SAMPLES + 1) ** power_t
+    if schedule == "cosine":
+        return initial * (1 + np.cos(np.pi * steps / len(steps))) / 2
+    if schedule == "adaptive":
+        # The first epoch improves on nothing; then two stale ones lower the rate.
+        return initial / 5.0 ** np.array([0, 0, 0, 1, 1, 2])[epoch]
+    return np.full(len(steps), initial)
+
+
+def fit_both(method, mode, layers, penalize_intercepts=False, schedule="constant"):
+    """The estimator and the naive weights, on weighted multi-output data."""
+    X, Y = regression(N_SAMPLES)
+    s = np.random.RandomState(5).uniform(0.2, 2.0, N_SAMPLES)
+    penalties, lam = LAYERS[layers]
+    seed, power_t = 7, 0.3
+    estimator = RegMLPRegressor(
+        (5, 4),
+        activation="tanh",
+        penalty=penalties,
+        reg_lambda=lam,
+        l1_ratio=L1_RATIO,
+        decay_mode=mode,
+        penalize_intercepts=penalize_intercepts,
+        learning_rate=schedule,
+        power_t=power_t,
+        batch_size=BATCH_SIZE,
+        max_iter=N_EPOCHS,
+        # "adaptive" sees no improvement after the first epoch.
+        tol=1e6 if schedule == "adaptive" else 0.0,
+        n_iter_no_change=1 if schedule == "adaptive" else np.inf,
+        random_state=seed,
+        **SOLVERS[method],
+    ).fit(X, Y, s)
+    rng = np.random.RandomState(seed)
+    start = naive.initial_params(rng, (6, 5, 4, 3), "tanh")
+    if mode == "auto":
+        modes = ["coupled" if p in ("l2", None) else "proximal" for p in penalties] * 2
+    else:
+        modes = [mode] * 6
+    expected = naive.fit(
+        start,
+        X,
+        Y,
+        s,
+        batches=[
+            b for _, b in naive.shuffled_batches(rng, N_SAMPLES, BATCH_SIZE, N_EPOCHS)
+        ],
+        rates=scheduled_rates(schedule, SOLVERS[method]["learning_rate_init"], power_t),
+        method=method,
+        modes=modes,
+        penalties=strengths_per_array(layers, penalize_intercepts),
+        hyper=HYPER,
+        activation="tanh",
+        loss="squared_error",
+    )
+    return estimator, expected
+
+
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive", "cosine"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("method", SOLVERS)
+def test_weighted_fit_under_each_schedule_equals_the_naive_twin(method, mode, schedule):
+    estimator, expected = fit_both(
+        method, mode, "one penalty per layer", schedule=schedule
+    )
+    assert estimator.n_iter_ == N_EPOCHS
+    assert_same_weights(estimator, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("penalize_intercepts", [False, True])
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("method", SOLVERS)
+def test_auto_mode_is_coupled_if_smooth_else_proximal(
+    method, layers, penalize_intercepts
+):
+    estimator, expected = fit_both(method, "auto", layers, penalize_intercepts)
+    assert_same_weights(estimator, expected, atol=1e-12)
+
+
+# 3. Coupled and decoupled L2 --------------------------------------------------------
+
+
+def distance_of_coupled_and_decoupled(name):
+    X, Y = regression()
+
+    def fit(mode):
+        estimator = RegMLPRegressor(
+            (5, 4),
+            activation="tanh",
+            penalty="l2",
+            reg_lambda=0.1,
+            decay_mode=mode,
+            batch_size=16,
+            max_iter=10,
+            random_state=0,
+            **SOLVERS[name],
+        )
+        return flat_weights(estimator.fit(X, Y))
+
+    coupled, decoupled = fit("coupled"), fit("decoupled")
+    return np.linalg.norm(coupled - decoupled) / np.linalg.norm(coupled)
+
+
+def test_coupled_and_decoupled_l2_are_one_under_plain_sgd():
+    assert distance_of_coupled_and_decoupled("sgd") < 1e-14
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "rmsprop", "adam"])
+def test_coupled_and_decoupled_l2_differ_under_momentum_and_adaptive_steps(name):
+    assert distance_of_coupled_and_decoupled(name) > 0.01
+
+
+# 4. One weight without data ---------------------------------------------------------
+
+# With 5, 1/2 and 1 every number of these tests is exact in binary.
+W0, LR, LAM = 5.0, 0.5, 1.0
+
+
+def core_toy(mode, penalty, n_steps, lr=LR, method="sgd"):
+    """The weight after each step of the core, without data."""
+    l1, l2 = naive.strengths(penalty, LAM, L1_RATIO)
+    segments = np.array([[0, 1, SLOTS[mode], l1, l2]], dtype=np.float64)
+    theta, first, second, path = np.array([W0]), np.zeros(1), np.zeros(1), []
+    for t in range(1, n_steps + 1):
+        _core.step(
+            CODES[method],
+            segments,
+            theta,
+            np.zeros(1),
+            first,
+            second,
+            lr,
+            t,
+            core_hyper(method),
+        )
+        path.append(theta[0])
+    return np.array(path)
+
+
+def estimator_toy(mode, penalty, n_steps, lr=LR):
+    """The same by partial_fit: where X = 0, the data tell nothing about W."""
+    X, y = np.zeros((1, 1)), np.zeros(1)
+    estimator = RegMLPRegressor(
+        (),
+        penalty=penalty,
+        reg_lambda=LAM,
+        decay_mode=mode,
+        solver="sgd",
+        momentum=0.0,
+        learning_rate_init=lr,
+        batch_size=1,
+    ).partial_fit(X, y)
+    estimator.coefs_[0][:] = W0
+    path = [estimator.partial_fit(X, y).coefs_[0][0, 0] for _ in range(n_steps)]
+    return np.array(path)
+
+
+@pytest.fixture(params=[core_toy, estimator_toy], ids=["core", "estimator"])
+def toy(request):
+    return request.param
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_toy_l1_reaches_zero_in_ten_equal_steps_and_stays(toy, mode):
+    expected = [4.5, 4.0, 3.5, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0, 0, 0, 0, 0, 0]
+    assert_array_equal(toy(mode, "l1", 15), expected)
+
+
+@pytest.mark.parametrize("mode", ["coupled", "decoupled"])
+def test_toy_l2_halves_and_never_reaches_zero(toy, mode):
+    assert_array_equal(toy(mode, "l2", 60), W0 / 2.0 ** np.arange(1, 61))
+
+
+def test_toy_proximal_l2_shrinks_by_two_thirds(toy):
+    path = toy("proximal", "l2", 60)
+    assert_allclose(path, W0 * (2 / 3) ** np.arange(1, 61), rtol=1e-14)
+    assert np.all(path > 0)
+
+
+@pytest.mark.parametrize("mode", ["coupled", "decoupled"])
+def test_toy_l2_with_rate_one_reaches_zero_at_once(toy, mode):
+    assert_array_equal(toy(mode, "l2", 3, lr=1.0), 0)
+
+
+def test_toy_decoupled_l2_never_changes_the_sign(toy):
+    assert_array_equal(toy("decoupled", "l2", 3, lr=1.5), 0)
+
+
+def test_toy_proximal_l2_with_rate_one_halves(toy):
+    assert_array_equal(toy("proximal", "l2", 5, lr=1.0), W0 / 2.0 ** np.arange(1, 6))
+
+
+def test_toy_sign_steps_overshoot_and_soft_thresholds_do_not(toy):
+    # 5 is no multiple of 0.3: after 17 steps the sign flips back and forth.
+    coupled = toy("coupled", "l1", 20, lr=0.3)[16:]
+    assert_allclose(coupled, [-0.1, 0.2, -0.1, 0.2], atol=1e-13)
+    for mode in ("decoupled", "proximal"):
+        assert_array_equal(toy(mode, "l1", 20, lr=0.3)[16:], 0)
+
+
+@pytest.mark.parametrize("method", SOLVERS)
+def test_toy_decoupled_decay_ignores_the_optimizer(method):
+    """No momentum and no metric enter a decoupled step."""
+    assert_array_equal(
+        core_toy("decoupled", "l1", 12, method=method),
+        core_toy("decoupled", "l1", 12, method="sgd"),
+    )
+    assert_array_equal(
+        core_toy("decoupled", "l2", 12, method=method),
+        core_toy("decoupled", "l2", 12, method="sgd"),
+    )
+
+
+@pytest.mark.parametrize("method", ["momentum", "nesterov", "rmsprop", "adam"])
+def test_toy_proximal_l1_without_data_is_zero_at_once(method):
+    """With momentum 0.9 the step is 5; an adaptive metric without gradient is tiny."""
+    assert_array_equal(core_toy("proximal", "l1", 5, method=method), 0)
+
+
+def test_toy_coupled_momentum_and_adam_miss_zero():
+    assert core_toy("coupled", "l1", 30, method="momentum").min() < -1
+    assert core_toy("coupled", "l2", 30, method="momentum").min() < -1
+    path = core_toy("coupled", "l1", 30, method="adam")
+    assert_allclose(path[:5], [4.5, 4.0, 3.5, 3.0, 2.5], rtol=1e-7)
+    assert np.all(path != 0)
+
+
+# 5. Exact zeros, and penalties written in Python ------------------------------------
+
+
+class TwinL1(Penalty):
+    """The lasso once more; by exact type, the core does not know it."""
+
+    is_convex = is_separable = has_metric_prox = True
+
+    def value(self, W, lam=1.0):
+        return float(lam * np.abs(W).sum())
+
+    def gradient(self, W, lam=1.0):
+        return lam * np.sign(W)
+
+    def prox(self, W, step, lam=1.0):
+        return np.sign(W) * np.maximum(np.abs(W) - step * lam, 0)
+
+    def shrink(self, W, step, lam=1.0):
+        return np.sign(W) * np.maximum(np.abs(W) - step * lam, 0)
+
+
+def sparse_fit(name, mode, penalty, reg_lambda=0.05, max_iter=12, **options):
+    X, Y = regression()
+    return RegMLPRegressor(
+        (5, 4),
+        activation="tanh",
+        penalty=penalty,
+        reg_lambda=reg_lambda,
+        decay_mode=mode,
+        batch_size=16,
+        max_iter=max_iter,
+        random_state=0,
+        **SOLVERS[name],
+        **options,
+    ).fit(X, Y)
+
+
+def count_zeros(estimator):
+    return sum(int((W == 0).sum()) for W in estimator.coefs_)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_only_proximal_steps_give_exact_zeros(name, penalty):
+    proximal, coupled, decoupled = (
+        sparse_fit(name, mode, penalty, max_iter=30)
+        for mode in ("proximal", "coupled", "decoupled")
+    )
+    assert 0 < count_zeros(proximal) < sum(W.size for W in proximal.coefs_)
+    assert all(np.all(b != 0) for b in proximal.intercepts_)
+    assert count_zeros(coupled) == count_zeros(decoupled) == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_penalty_in_python_equals_the_compiled_one(name, mode):
+    options = {"reg_lambda": (0.05, 0.02, 0.08), "penalize_intercepts": True}
+    compiled = sparse_fit(name, mode, "l1", **options)
+    for penalty in (TwinL1(), (TwinL1(), "l1", TwinL1())):
+        twin = sparse_fit(name, mode, penalty, **options)
+        assert_same_weights(twin, weights_of(compiled), atol=1e-12)
+        assert count_zeros(twin) == count_zeros(compiled)
+        assert_allclose(twin.loss_curve_, compiled.loss_curve_, rtol=1e-12)
+        assert_allclose(twin.penalty_curve_, compiled.penalty_curve_, rtol=1e-12)

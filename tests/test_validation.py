@@ -1,0 +1,774 @@
+"""Bad input ends in an error that names the parameter or the data; `split_rows`."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import train_test_split
+
+from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._validation import _row_keys, split_rows
+from skreg.penalties import L1, L2, MCP, SCAD, ElasticNet, GroupLasso, Penalty
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N, P = 30, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, P))
+LABELS = (X[:, 0] > 0).astype(int)
+TARGETS = X[:, 0] + 1.0
+NAN, INF = float("nan"), float("inf")
+
+ESTIMATORS = {RegMLPClassifier: LABELS, RegMLPRegressor: TARGETS}
+BOTH = pytest.mark.parametrize("estimator", ESTIMATORS)
+STREAMS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
+
+
+def call(method, model, X, y, **options):
+    """Call fit or partial_fit, the latter of classifiers with all classes of y."""
+    if method == "partial_fit" and isinstance(model, RegMLPClassifier):
+        options["classes"] = LABELS
+    return getattr(model, method)(X, y, **options)
+
+
+def fails_naming(*parts, error=ValueError):
+    """Context in which an error is expected whose message has all parts in order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+# Parameters one by one ---------------------------------------------------------------
+
+NOT_BOOL = ["yes", None, 2]
+NOT_RATIO = [-0.1, 1.1, NAN, "0.5", None, True]
+NOT_BELOW_1 = [-0.1, 1.0, NAN, "0.9", None]
+NOT_POSITIVE = [0.0, -1.0, NAN, INF, "0.1", None, True]
+NOT_NONNEGATIVE = [-1e-9, NAN, INF, "0.1", None]
+NOT_COUNT = [0, -1, 1.5, NAN, "10", None, True]
+
+BAD_VALUES = {
+    "hidden_layer_sizes": [0, -1, 2.5, None, "10", True, (5, 0), (5, 2.0), [(3, 3)]],
+    "activation": ["sigmoid", "ReLU", None, 1, np.tanh],
+    "penalty": ["L1", "lasso", 1.0, L1, [1, 2], ("l1", "lasso")],
+    "reg_lambda": [-1e-9, NAN, INF, "0.1", None, True, [0.1, -0.1], [0.1, NAN]],
+    "l1_ratio": NOT_RATIO,
+    "decay_mode": ["weight", None, ["coupled", "coupled"]],
+    "penalize_intercepts": NOT_BOOL,
+    "solver": ["newton", "Adam", None, 1],
+    "learning_rate_init": NOT_POSITIVE,
+    "learning_rate": ["linear", None, 0.1],
+    "power_t": NOT_NONNEGATIVE,
+    "momentum": NOT_BELOW_1,
+    "nesterovs_momentum": NOT_BOOL,
+    "beta_1": NOT_BELOW_1,
+    "beta_2": NOT_BELOW_1,
+    "rho": NOT_BELOW_1,
+    "epsilon": NOT_POSITIVE,
+    "batch_size": [*NOT_COUNT, "full"],
+    "max_iter": NOT_COUNT,
+    "max_fun": NOT_COUNT,
+    "tol": NOT_NONNEGATIVE,
+    "shuffle": NOT_BOOL,
+    "random_state": ["zero", 1.5, -1],
+    "early_stopping": NOT_BOOL,
+    "validation_fraction": [0.0, 1.0, -0.1, NAN, 5, "0.1", None],
+    "n_iter_no_change": [0, -1, 1.5, NAN, -INF, "10", None],
+    "scoring": [1, ["loss"], True],
+    "warm_start": NOT_BOOL,
+    "verbose": [-1, 0.5, "yes", None],
+}
+BAD_CLASSIFIER_VALUES = {
+    "class_weight": [
+        "uniform",
+        2.0,
+        {1: 1.0},
+        {0: -0.1, 1: 1.0},
+        {0: -1.0, 1: 0.1},
+        {0: NAN, 1: 1.0},
+        {0: INF, 1: 1.0},
+    ],
+}
+BAD_REGRESSOR_VALUES = {
+    "loss": ["mse", "log_loss", None, np.square],
+    "quantile": NOT_RATIO,
+}
+
+
+def cases(table):
+    return [
+        pytest.param(name, value, id=f"{name}={value!r}".replace("\n", " "))
+        for name, values in table.items()
+        for value in values
+    ]
+
+
+def test_tables_cover_every_parameter():
+    known = set(BAD_VALUES)
+    assert set(RegMLPClassifier().get_params()) == known | set(BAD_CLASSIFIER_VALUES)
+    assert set(RegMLPRegressor().get_params()) == known | set(BAD_REGRESSOR_VALUES)
+
+
+@BOTH
+@pytest.mark.parametrize(("name", "value"), cases(BAD_VALUES))
+def test_bad_value_names_the_parameter(estimator, name, value):
+    model = estimator(early_stopping=name in ("scoring", "validation_fraction"))
+    with pytest.raises(ValueError, match=rf"\b{name}\b") as error:
+        model.set_params(**{name: value}).fit(X, ESTIMATORS[estimator])
+    assert_shows_value(error, name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), cases(BAD_CLASSIFIER_VALUES))
+def test_bad_value_names_the_parameter_of_the_classifier(name, value):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        RegMLPClassifier(**{name: value}).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(("name", "value"), cases(BAD_REGRESSOR_VALUES))
+def test_bad_value_names_the_parameter_of_the_regressor(name, value):
+    with pytest.raises(ValueError, match=rf"\b{name}\b") as error:
+        RegMLPRegressor(**{name: value}).fit(X, TARGETS)
+    assert_shows_value(error, name, value)
+
+
+def assert_shows_value(error, name, value):
+    shown = value[-1] if name == "penalty" and isinstance(value, tuple) else value
+    shown = shown[0] if name == "penalty" and isinstance(value, list) else shown
+    assert repr(shown) in str(error.value)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "name", ["max_iter", "tol", "learning_rate_init", "batch_size"]
+)
+def test_message_says_what_is_allowed(estimator, name):
+    with fails_naming(f"'{name}' parameter of {estimator.__name__} must be", "Got -1"):
+        estimator(**{name: -1}).fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "name", ["activation", "solver", "learning_rate", "decay_mode"]
+)
+def test_message_lists_the_options(estimator, name):
+    default = getattr(estimator(), name)
+    with fails_naming(name, "one of", repr(default), "Got 'nope'"):
+        estimator(**{name: "nope"}).fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_unknown_scoring_is_named(estimator, early_stopping):
+    model = estimator(early_stopping=early_stopping, scoring="nope")
+    with fails_naming("scoring", "nope"):
+        model.fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+def test_unknown_parameter_is_refused(estimator):
+    with pytest.raises(TypeError, match="alpha"):
+        estimator(alpha=1.0)
+    with pytest.raises(ValueError, match="Invalid parameter 'alpha'"):
+        estimator().set_params(alpha=1.0)
+
+
+@BOTH
+def test_only_the_first_parameter_is_positional(estimator):
+    with pytest.raises(TypeError, match="positional"):
+        estimator((5,), "relu")
+
+
+# One value per layer -----------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("lam", [[], [0.1], [0.1, 0.1, 0.1], np.full(3, 0.1)])
+def test_number_of_lambdas_is_that_of_layers(estimator, lam):
+    with fails_naming("reg_lambda", "one value per layer (here 2)", repr(lam)):
+        estimator(4, reg_lambda=lam).fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+@pytest.mark.parametrize("penalty", [[], ["l1"], ("l1", None, "l2"), [L1()] * 3])
+def test_number_of_penalties_is_that_of_layers(estimator, penalty):
+    with fails_naming("penalty", "one per layer (here 2)", repr(penalty)):
+        estimator(4, penalty=penalty).fit(X, ESTIMATORS[estimator])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "name"),
+    [
+        (ElasticNet(l1_ratio=2.0), "l1_ratio"),
+        (MCP(gamma=0.0), "gamma"),
+        (SCAD(a=2.0), "a"),
+        (GroupLasso(by="rows"), "by"),
+        (GroupLasso(groups=[0, 1]), "groups"),
+    ],
+)
+def test_parameters_of_penalties_are_checked_in_fit(penalty, name):
+    with fails_naming(f"'{name}' parameter of {type(penalty).__name__} must"):
+        RegMLPRegressor((), penalty=penalty).fit(X, TARGETS)
+
+
+# Combinations without meaning --------------------------------------------------------
+
+
+class OnlyProx(Penalty):
+    """Smallest penalty: value and a prox with one step for all weights."""
+
+    def value(self, W, lam=1.0):
+        return lam * float(np.abs(W).sum())
+
+    def prox(self, W, step, lam=1.0):
+        return L1().prox(W, step, lam)
+
+
+@pytest.mark.parametrize(
+    ("params", "parts"),
+    [
+        (
+            {"penalty": MCP(), "decay_mode": "decoupled"},
+            ["decay_mode='decoupled'", "penalty=MCP()", "'proximal', 'coupled'"],
+        ),
+        (
+            {"penalty": SCAD(), "decay_mode": "decoupled", "solver": "sgd"},
+            ["decay_mode='decoupled'", "penalty=SCAD()", "'proximal', 'coupled'"],
+        ),
+        (
+            {"penalty": OnlyProx(), "decay_mode": "coupled", "solver": "sgd"},
+            ["decay_mode='coupled'", "penalty=OnlyProx()", "gradient", "'proximal'"],
+        ),
+        (
+            {"penalty": OnlyProx(), "decay_mode": "decoupled", "solver": "sgd"},
+            ["decay_mode='decoupled'", "penalty=OnlyProx()", "'proximal'"],
+        ),
+        (
+            {"penalty": OnlyProx(), "solver": "adam"},
+            ["penalty=OnlyProx()", "solver='adam'", "diagonal metric", "'sgd'"],
+        ),
+        (
+            {"penalty": OnlyProx(), "solver": "rmsprop"},
+            ["penalty=OnlyProx()", "solver='rmsprop'", "diagonal metric", "'sgd'"],
+        ),
+        (
+            {"decay_mode": "decoupled", "solver": "lbfgs"},
+            ["decay_mode='decoupled'", "solver='lbfgs'", "'auto'", "'adam'"],
+        ),
+        (
+            {"penalty": None, "decay_mode": "decoupled", "solver": "lbfgs"},
+            ["decay_mode='decoupled'", "solver='lbfgs'", "'auto'", "'adam'"],
+        ),
+        (
+            {"penalty": "l1", "decay_mode": "coupled", "solver": "lbfgs"},
+            ["decay_mode='coupled'", "solver='lbfgs'", "kink", "'proximal'"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_combination_names_both_sides_and_alternatives(estimator, params, parts):
+    with fails_naming(*parts):
+        estimator(4, **params).fit(X, ESTIMATORS[estimator])
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
+def test_kinked_loss_needs_a_stochastic_solver(loss):
+    with fails_naming(f"loss='{loss}'", "solver='lbfgs'", "'adam'", "'huber'"):
+        RegMLPRegressor(loss=loss, solver="lbfgs").fit(X, TARGETS)
+
+
+def test_a_meaningless_combination_in_one_layer_is_found():
+    with fails_naming("decay_mode='decoupled'", "penalty=MCP()"):
+        RegMLPRegressor(4, penalty=["l2", MCP()], decay_mode="decoupled").fit(
+            X, TARGETS
+        )
+
+
+# Data --------------------------------------------------------------------------------
+
+
+@BOTH
+@STREAMS
+@pytest.mark.parametrize(
+    ("bad_X", "message"),
+    [
+        (X[:, 0], "Expected 2D array"),
+        (X[None], "Found array with dim 3"),
+        (X[:0], "0 sample"),
+        (X[:, :0], "0 feature"),
+        (np.full((N, P), NAN), "Input X contains NaN"),
+        (np.full((N, P), INF), "Input X contains infinity"),
+        (np.full((N, P), 1j), "Complex data not supported"),
+        (np.full((N, P), "a"), "could not convert string to float"),
+        (sparse.csr_array(np.full((N, P), NAN)), "Input X contains NaN"),
+    ],
+)
+def test_bad_X(estimator, method, bad_X, message):
+    y = ESTIMATORS[estimator][: len(bad_X) if bad_X.ndim == 1 else bad_X.shape[0]]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(method, estimator(4), bad_X, y)
+
+
+@BOTH
+@STREAMS
+def test_bad_y(estimator, method):
+    y = ESTIMATORS[estimator]
+    with fails_naming("inconsistent numbers of samples", "[30, 29]"):
+        call(method, estimator(4), X, y[:-1])
+    with fails_naming("y", "contains NaN"):
+        call(method, estimator(4), X, np.where(y == y[0], NAN, y))
+    with fails_naming("y", "contains infinity"):
+        call(method, estimator(4), X, np.where(y == y[0], INF, y))
+    with pytest.raises(ValueError, match="y to be passed"):
+        call(method, estimator(4), X, None)
+    with pytest.raises(ValueError, match="Found array with dim 3"):
+        call(method, estimator(4), X, np.ones((N, 2, 2)))
+
+
+@STREAMS
+def test_classifier_refuses_continuous_y(method):
+    with fails_naming("Unknown label type: continuous"):
+        call(method, RegMLPClassifier(), X, TARGETS)
+
+
+@STREAMS
+def test_classifier_refuses_several_multiclass_outputs(method):
+    y = np.column_stack([np.arange(N) % 3, np.arange(N) % 4])
+    with pytest.raises(ValueError, match=r"(?i)multi-?output"):
+        call(method, RegMLPClassifier(), X, y)
+
+
+def test_classifier_refuses_one_class():
+    with fails_naming("class", "'a'"):
+        RegMLPClassifier().fit(X, np.full(N, "a"))
+    with fails_naming("class"):
+        RegMLPClassifier().partial_fit(X, np.zeros(N), classes=[0])
+
+
+def test_regressor_refuses_text():
+    with fails_naming("could not convert string to float"):
+        RegMLPRegressor().fit(X, np.full(N, "a"))
+
+
+@STREAMS
+@pytest.mark.parametrize(
+    ("loss", "lowest", "allowed"),
+    [
+        ("poisson", -0.5, "y must be >= 0"),
+        ("gamma", 0.0, "y must be > 0"),
+        ("gamma", -0.5, "y must be > 0"),
+    ],
+)
+def test_target_out_of_the_range_of_the_loss(method, loss, lowest, allowed):
+    y = np.abs(TARGETS)
+    y[3] = lowest
+    with fails_naming(f"loss='{loss}'", allowed, f"{lowest:g}"):
+        call(method, RegMLPRegressor(loss=loss), X, y)
+
+
+@BOTH
+@STREAMS
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(N - 1), "sample_weight.*29.*30"),
+        (np.ones((N, 1)), "sample_weight must be 1D"),
+        (-np.ones(N), "Negative values.*sample_weight"),
+        (np.where(np.arange(N) == 4, -1e-9, 1.0), "Negative values.*sample_weight"),
+        (np.full(N, NAN), "sample_weight contains NaN"),
+        (np.full(N, INF), "sample_weight contains infinity"),
+        (np.zeros(N), "sample_weight.*0"),
+        (0.0, "sample_weight.*0"),
+        (-1.0, "Negative values.*sample_weight"),
+        (np.full(N, "a"), "could not convert string to float"),
+    ],
+)
+def test_bad_sample_weight(estimator, method, weight, message):
+    y = ESTIMATORS[estimator]
+    with pytest.raises(ValueError, match=message):
+        call(method, estimator(4), X, y, sample_weight=weight)
+
+
+def test_class_weights_that_leave_no_weight():
+    with fails_naming("weights", "0"):
+        RegMLPClassifier(class_weight={0: 0.0, 1: 0.0}).fit(X, LABELS)
+
+
+# Validation data ---------------------------------------------------------------------
+
+
+@BOTH
+def test_validation_set_needs_early_stopping(estimator):
+    y = ESTIMATORS[estimator]
+    with fails_naming("X_val", "y_val", "early_stopping=True"):
+        estimator().fit(X, y, X_val=X, y_val=y)
+
+
+@BOTH
+def test_validation_set_is_complete(estimator):
+    model, y = estimator(early_stopping=True), ESTIMATORS[estimator]
+    with fails_naming("X_val is given, but y_val is not"):
+        model.fit(X, y, X_val=X)
+    with fails_naming("y_val is given, but X_val is not"):
+        model.fit(X, y, y_val=y)
+    with fails_naming("sample_weight_val", "without X_val and y_val"):
+        model.fit(X, y, sample_weight_val=np.ones(N))
+
+
+@BOTH
+@pytest.mark.parametrize("scoring", [None, "loss"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X_val": X[:, :2]}, "X_?(val)? has 2 features"),
+        ({"X_val": X[:5]}, "inconsistent numbers of samples"),
+        ({"X_val": X[:, 0]}, "Expected 2D array"),
+        ({"X_val": np.full((N, P), NAN)}, "NaN"),
+        ({"sample_weight_val": np.ones(N - 1)}, "sample_weight_val.*29.*30"),
+        ({"sample_weight_val": -np.ones(N)}, "sample_weight_val"),
+        ({"sample_weight_val": np.zeros(N)}, "sample_weight_val"),
+        ({"sample_weight_val": np.full(N, NAN)}, "sample_weight_val contains NaN"),
+    ],
+)
+def test_bad_validation_data(estimator, scoring, change, message):
+    y = ESTIMATORS[estimator]
+    model = estimator(4, early_stopping=True, scoring=scoring)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, **({"X_val": X, "y_val": y} | change))
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "accuracy"])
+@pytest.mark.parametrize(
+    "y_val", [LABELS + 1, np.full(N, "a"), np.eye(3, dtype=int)[LABELS], TARGETS]
+)
+def test_validation_labels_are_those_of_the_training_data(scoring, y_val):
+    model = RegMLPClassifier(4, early_stopping=True, scoring=scoring)
+    with fails_naming("y_val"):
+        model.fit(X, LABELS, X_val=X, y_val=y_val)
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "r2"])
+@pytest.mark.parametrize(
+    "y_val",
+    [np.full(N, NAN), np.full(N, INF), np.ones((N, 2)), np.ones((N, 2, 2))],
+    ids=["nan", "inf", "two outputs", "3-d"],
+)
+def test_validation_targets_are_checked_like_targets(scoring, y_val):
+    model = RegMLPRegressor(4, early_stopping=True, scoring=scoring)
+    with fails_naming("y_val"):
+        model.fit(X, TARGETS, X_val=X, y_val=y_val)
+
+
+def test_validation_targets_are_in_the_range_of_the_loss():
+    model = RegMLPRegressor(4, early_stopping=True, loss="gamma")
+    with fails_naming("y_val", "loss='gamma'"):
+        model.fit(X, np.abs(TARGETS), X_val=X, y_val=np.zeros(N))
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "accuracy"])
+def test_classifier_takes_a_column_of_validation_labels(binary, scoring):
+    X, y = binary
+    model = RegMLPClassifier(4, early_stopping=True, max_iter=3, random_state=0)
+    model.set_params(scoring=scoring)
+    flat = model.fit(X, y, X_val=X, y_val=y).validation_scores_
+    column = model.fit(X, y, X_val=X, y_val=y[:, None]).validation_scores_
+    assert column == flat
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "accuracy"])
+def test_classifier_takes_sparse_validation_labels(multilabel, scoring):
+    X, y = multilabel
+    model = RegMLPClassifier(4, early_stopping=True, max_iter=3, random_state=0)
+    model.set_params(scoring=scoring)
+    dense = model.fit(X, y, X_val=X, y_val=y).validation_scores_
+    compact = sparse.csr_array(y)
+    assert model.fit(X, compact, X_val=X, y_val=compact).validation_scores_ == dense
+
+
+@BOTH
+def test_validation_set_too_small_names_the_fraction(estimator):
+    y = ESTIMATORS[estimator]
+    with fails_naming("validation_fraction"):
+        estimator(early_stopping=True, validation_fraction=0.01).fit(X, y)
+
+
+@BOTH
+def test_training_set_too_small_names_the_fraction(estimator):
+    y = ESTIMATORS[estimator]
+    with fails_naming("validation_fraction"):
+        estimator(early_stopping=True, validation_fraction=0.99).fit(X, y)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_class_too_rare_for_a_stratified_split_is_named(fraction):
+    y = np.arange(N) == 0
+    model = RegMLPClassifier(early_stopping=True, validation_fraction=fraction)
+    with fails_naming("class", "1"):
+        model.fit(X, y)
+
+
+# partial_fit -------------------------------------------------------------------------
+
+
+@BOTH
+def test_partial_fit_says_which_solvers_have_it(estimator):
+    model = estimator(solver="lbfgs")
+    assert not hasattr(model, "partial_fit")
+    with fails_naming("partial_fit", "solver='lbfgs'", error=AttributeError):
+        model.partial_fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+def test_partial_fit_has_no_early_stopping(estimator):
+    model = estimator(early_stopping=True)
+    with fails_naming("partial_fit", "early_stopping=True"):
+        model.partial_fit(X, ESTIMATORS[estimator])
+
+
+def test_partial_fit_refuses_balanced_class_weights():
+    model = RegMLPClassifier(class_weight="balanced")
+    with fails_naming("class_weight='balanced'", "partial_fit", "dict"):
+        model.partial_fit(X, LABELS, classes=[0, 1])
+
+
+def test_partial_fit_needs_classes_once():
+    with fails_naming("classes must be passed on the first call to partial_fit"):
+        RegMLPClassifier().partial_fit(X, LABELS)
+
+
+def test_partial_fit_refuses_new_classes():
+    model = RegMLPClassifier(4).partial_fit(X, LABELS, classes=[0, 1])
+    with fails_naming("classes", "[0, 1, 2]"):
+        model.partial_fit(X, LABELS, classes=[0, 1, 2])
+    with fails_naming("y", "classes", "[0 1]"):
+        model.partial_fit(X, LABELS + 1)
+    with fails_naming("y", "classes", "[0 1]"):
+        RegMLPClassifier(4).partial_fit(X, LABELS + 1, classes=[0, 1])
+
+
+def test_partial_fit_refuses_another_kind_of_target():
+    two, three = np.eye(2, dtype=int)[LABELS], np.eye(3, dtype=int)[LABELS]
+    model = RegMLPClassifier(4).partial_fit(X, LABELS, classes=[0, 1])
+    with fails_naming("y is of another kind"):
+        model.partial_fit(X, two)
+    model = RegMLPClassifier(4).partial_fit(X, three, classes=[0, 1, 2])
+    with fails_naming("y has 2 labels, but 3"):
+        model.partial_fit(X, two)
+
+
+def test_partial_fit_refuses_another_number_of_outputs():
+    model = RegMLPRegressor(4).partial_fit(X, TARGETS)
+    with fails_naming("y", "output"):
+        model.partial_fit(X, np.column_stack([TARGETS, TARGETS]))
+
+
+# Changes after the first fit ---------------------------------------------------------
+
+
+def fitted(estimator, X=X, **params):
+    return estimator(4, max_iter=2, **params).fit(X, ESTIMATORS[estimator])
+
+
+PREDICTING = {
+    RegMLPClassifier: [
+        "predict",
+        "predict_proba",
+        "predict_log_proba",
+        "decision_function",
+    ],
+    RegMLPRegressor: ["predict"],
+}
+PREDICTIONS = [(e, method) for e, methods in PREDICTING.items() for method in methods]
+
+
+@pytest.mark.parametrize(("estimator", "method"), PREDICTIONS)
+def test_predicting_needs_a_fit(estimator, method):
+    with pytest.raises(NotFittedError, match=estimator.__name__):
+        getattr(estimator(), method)(X)
+
+
+@BOTH
+def test_importances_need_a_fit(estimator):
+    with pytest.raises(NotFittedError, match=estimator.__name__):
+        _ = estimator().feature_importances_
+
+
+@pytest.mark.parametrize(("estimator", "method"), PREDICTIONS)
+def test_predicting_checks_X(estimator, method):
+    predict = getattr(fitted(estimator), method)
+    with fails_naming("X has 2 features", "expecting 3 features"):
+        predict(X[:, :2])
+    with fails_naming("Expected 2D array"):
+        predict(X[0])
+    with fails_naming("X contains NaN"):
+        predict(np.full((2, P), NAN))
+
+
+@BOTH
+def test_number_of_features_stays(estimator):
+    y = ESTIMATORS[estimator]
+    with fails_naming("X has 2 features", "expecting 3 features"):
+        fitted(estimator).partial_fit(X[:, :2], y)
+    with fails_naming("X has 2 features", "expecting 3 features"):
+        fitted(estimator, warm_start=True).fit(X[:, :2], y)
+
+
+@BOTH
+def test_a_cold_fit_takes_another_number_of_features(estimator):
+    model = fitted(estimator).fit(X[:, :2], ESTIMATORS[estimator])
+    assert model.n_features_in_ == 2
+
+
+@BOTH
+def test_names_of_features_stay(estimator):
+    y = ESTIMATORS[estimator]
+    first = pd.DataFrame(X, columns=list("abc"))
+    other = pd.DataFrame(X, columns=list("abd"))
+    with fails_naming("feature names", "d"):
+        fitted(estimator, first).predict(other)
+    with fails_naming("feature names", "d"):
+        fitted(estimator, first).partial_fit(other, y)
+    with fails_naming("feature names", "d"):
+        fitted(estimator, first, warm_start=True).fit(other, y)
+    with fails_naming("feature names", "d"):
+        model = estimator(4, early_stopping=True)
+        model.fit(first, y, X_val=other, y_val=y)
+
+
+@BOTH
+@pytest.mark.parametrize("sizes", [5, (), (4, 4)])
+def test_warm_start_needs_the_same_layers(estimator, sizes):
+    model = fitted(estimator, warm_start=True).set_params(hidden_layer_sizes=sizes)
+    with fails_naming("hidden_layer_sizes", repr(sizes)):
+        model.fit(X, ESTIMATORS[estimator])
+
+
+def test_warm_start_needs_the_same_outputs():
+    model = fitted(RegMLPRegressor, warm_start=True)
+    with fails_naming("y", "output"):
+        model.fit(X, np.column_stack([TARGETS, TARGETS]))
+
+
+@pytest.mark.parametrize("y", [LABELS + 1, LABELS * 0, np.arange(N) % 3])
+def test_warm_start_needs_the_same_classes(y):
+    model = fitted(RegMLPClassifier, warm_start=True)
+    with fails_naming("warm_start", "`y`", "classes", "[0 1]"):
+        model.fit(X, y)
+
+
+# The split of early stopping ---------------------------------------------------------
+
+
+def split(X, y, weight=None, fraction=0.3, stratify=None, seed=0):
+    """Training and validation rows, in this order."""
+    rng = np.random.RandomState(seed)
+    return split_rows(X, y, weight, fraction, stratify, rng)
+
+
+def distinct_rows(X, rows):
+    return {tuple(row) for row in X[rows]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("weight", [None, np.full(N, 3.0)], ids=["none", "constant"])
+def test_split_of_plain_data_is_train_test_split(weight, seed):
+    for stratify in (None, LABELS):
+        rows = split(X, LABELS[:, None], weight, stratify=stratify, seed=seed)
+        expected = train_test_split(
+            np.arange(N), test_size=0.3, stratify=stratify, random_state=seed
+        )
+        for got, wanted in zip(rows, expected):
+            assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_integer_weight_splits_like_repetition(seed, stratified):
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(0, 4, N)
+    copies = rng.permutation(np.repeat(np.arange(N), weight))
+    order = rng.permutation(N)
+    labels = LABELS if stratified else None
+    weighted = split(
+        X[order],
+        LABELS[order, None],
+        weight[order],
+        stratify=LABELS[order] if stratified else None,
+    )
+    repeated = split(
+        X[copies],
+        LABELS[copies, None],
+        stratify=None if labels is None else LABELS[copies],
+    )
+    held_out = distinct_rows(X[order], weighted[1])
+    assert held_out == distinct_rows(X[copies], repeated[1])
+    positive = weighted[0][weight[order][weighted[0]] > 0]
+    assert distinct_rows(X[order], positive) == distinct_rows(X[copies], repeated[0])
+
+
+def test_rows_of_weight_zero_are_never_held_out():
+    weight = np.arange(N) % 2
+    train, held_out = split(X, LABELS[:, None], weight)
+    assert (weight[held_out] > 0).all()
+    assert len(held_out) == 5  # 0.3 of the 15 rows that count
+    assert_array_equal(np.sort(np.r_[train, held_out]), np.arange(N))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_copies_of_a_row_stay_together(container, seed):
+    copies = np.random.default_rng(seed).integers(N, size=4 * N)
+    y = LABELS[copies, None]
+    train, held_out = split(container(X[copies]), y, seed=seed)
+    assert not set(copies[train]) & set(copies[held_out])
+    assert_array_equal(np.sort(np.r_[train, held_out]), np.arange(4 * N))
+    share = len(set(copies[held_out])) / len(set(copies))
+    assert 0.3 <= share < 0.35
+
+
+def test_same_inputs_with_other_targets_are_other_rows():
+    keys = _row_keys(np.ones((2, 3)), np.array([[0.0], [1.0]]))
+    assert keys[0] != keys[1]
+
+
+def test_split_is_independent_of_the_order_of_repeated_rows():
+    copies = np.repeat(np.arange(N), 2)
+    order = np.random.default_rng(0).permutation(2 * N)
+    _, held_out = split(X[copies], LABELS[copies, None])
+    _, shuffled = split(X[copies][order], LABELS[copies][order, None])
+    assert distinct_rows(X[copies], held_out) == distinct_rows(
+        X[copies][order], shuffled
+    )
+
+
+def test_keys_of_sparse_rows_are_those_of_dense_rows():
+    dense = np.where(np.abs(X) < 0.5, 0.0, X)
+    dense[0] = 0.0
+    keys = _row_keys(dense, LABELS[:, None])
+    assert_array_equal(_row_keys(sparse.csr_array(dense), LABELS[:, None]), keys)
+    assert_array_equal(_row_keys(sparse.csr_matrix(dense), LABELS[:, None]), keys)
+
+
+def test_keys_ignore_stored_zeros_their_sign_and_the_order_of_entries():
+    data = np.array([2.0, -0.0, 0.0, 1.0])
+    loose = sparse.csr_array((data, [2, 0, 1, 0], [0, 2, 4]), shape=(2, 3))
+    dense = np.array([[0.0, -0.0, 2.0], [1.0, 0.0, 0.0]])
+    y = np.array([[0.0], [-0.0]])
+    assert_array_equal(_row_keys(loose, y), _row_keys(dense, np.abs(y)))
+
+
+def test_keys_tell_rows_apart():
+    n = 20_000
+    X = np.random.default_rng(0).integers(0, 4, size=(n, 12)).astype(float)
+    y = np.zeros((n, 1))
+    n_distinct = len(np.unique(X, axis=0))
+    assert len(np.unique(_row_keys(X, y))) == n_distinct
+    assert len(np.unique(_row_keys(X.astype(np.float32), y))) == n_distinct
+
+
+@pytest.mark.parametrize("penalty", [L1(), L2()])
+def test_good_input_gives_no_error(penalty):
+    model = RegMLPRegressor((np.int64(3),), penalty=penalty, reg_lambda=np.float32(0.1))
+    model.set_params(max_iter=np.int32(2), n_iter_no_change=np.inf, verbose=0)
+    assert model.fit(X, TARGETS).n_iter_ == 2
