@@ -9,7 +9,7 @@ from types import MethodType
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import (
@@ -17,6 +17,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from skreg import _prune
 from skreg import _validation as validation
 from skreg._network import Network
 from skreg._problem import Problem
@@ -67,6 +68,9 @@ class streaming_method:
 class BaseRegMLP(BaseEstimator):
     """Base of classifier and regressor, which add targets, scores and predictions."""
 
+    # Features of X that the network reads, by compact and refit_on_support; None: all.
+    _used_features = None
+
     # Fitting -------------------------------------------------------------------------
 
     def fit(
@@ -112,15 +116,28 @@ class BaseRegMLP(BaseEstimator):
             check = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, check, incremental=False)
 
-    def _fit(self, X, y, sample_weight, given_validation, incremental, classes=None):
+    def _fit(
+        self,
+        X,
+        y,
+        sample_weight,
+        given_validation,
+        incremental,
+        classes=None,
+        used_features=None,
+    ):
         validation.check_parameters(self)
         hidden = validation.check_hidden_layer_sizes(self)
         warm = (self.warm_start or incremental) and hasattr(self, "coefs_")
         X, y = validation.check_X_y(self, X, y, not warm, **self._y_options)
+        if not warm:
+            self._used_features = used_features
         sample_weight = validation.check_sample_weight(sample_weight, X)
         targets, loss, n_outputs = self._encode_targets(y, warm, incremental, classes)
         weights = self._training_weights(y, sample_weight, incremental)
-        network = Network((X.shape[1], *hidden, n_outputs), self.activation)
+        used = self._used_features
+        n_inputs = X.shape[1] if used is None else len(used)
+        network = Network((n_inputs, *hidden, n_outputs), self.activation)
         penalties = validation.check_penalties(self, network.shapes)
         lam = validation.check_reg_lambda(self, network.n_layers)
         modes = self._resolve_modes(penalties, loss)
@@ -137,7 +154,7 @@ class BaseRegMLP(BaseEstimator):
             X, y, targets, sample_weight, weights, given_validation, network, loss, rng
         )
         problem = Problem(
-            X,
+            _prune.take_inputs(X, used),
             targets,
             weights,
             network,
@@ -305,9 +322,10 @@ class BaseRegMLP(BaseEstimator):
 
     def _score_function(self, X_val, y_val, targets_val, weight_val, network, loss):
         """Score of parameters theta on the validation set."""
+        inputs = _prune.take_inputs(X_val, self._used_features)
         if self.scoring == "loss":
             problem = Problem(
-                X_val,
+                inputs,
                 targets_val,
                 weight_val,
                 network,
@@ -320,7 +338,7 @@ class BaseRegMLP(BaseEstimator):
         if self.scoring is None:
 
             def score(theta):
-                raw = network.raw_predictions(X_val, theta)
+                raw = network.raw_predictions(inputs, theta)
                 if not np.isfinite(raw).all():
                     return float("nan")
                 return self._default_score(loss, raw, targets_val, weight_val)
@@ -346,18 +364,156 @@ class BaseRegMLP(BaseEstimator):
 
     def _raw_predict(self, X):
         check_is_fitted(self)
-        X = validation.check_X(self, X)
+        X = _prune.take_inputs(validation.check_X(self, X), self._used_features)
         dtype = self.coefs_[0].dtype
         units = [self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_)]
         network = Network(tuple(units), self.activation)
         theta = network.pack(self.coefs_, self.intercepts_, dtype)
         return network.raw_predictions(validation.core_matrix(X, dtype), theta)
 
+    # Using what was learned ----------------------------------------------------------
+
     @property
     def feature_importances_(self):
-        """Euclidean norm of the weights that leave each input, shape (n_features,)."""
+        """Norm of the weights from each input to units in use, shape (n_features,)."""
         check_is_fitted(self)
-        return np.linalg.norm(self.coefs_[0], axis=1)
+        return _prune.feature_importances(self)
+
+    @property
+    def selected_features_(self):
+        """Mask of the inputs that reach an output, shape (n_features,)."""
+        check_is_fitted(self)
+        return _prune.selected_features(self)
+
+    @property
+    def sparsity_(self):
+        """Share of exact zeros in each weight matrix, shape (n_layers,)."""
+        check_is_fitted(self)
+        return np.array([np.mean(W == 0) for W in self.coefs_])
+
+    def compact(self):
+        """Return the same network without its unused inputs and dead units.
+
+        What is left are the inputs and units on a path of non-zero weights from an
+        input to an output. Units whose activation is constant are folded into the next
+        intercepts. The result takes the same X and predicts the same, up to rounding,
+        but faster.
+
+        Returns
+        -------
+        BaseRegMLP
+            A fitted copy of this estimator, with new `coefs_`, `intercepts_` and
+            `hidden_layer_sizes`. The rows of ``coefs_[0]`` are the inputs where
+            `selected_features_` is True. `feature_importances_` does not change, nor do
+            the attributes that record the training.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+
+        See Also
+        --------
+        refit_on_support : Train a network on the selected inputs.
+
+        Notes
+        -----
+        A network that has become constant keeps its number of layers, with one unit and
+        one input each, and zero weights.
+
+        `partial_fit`, and `fit` with ``warm_start=True``, go on with the small network
+        on its inputs (fine-tuning, say with ``penalty=None``); the optimizer starts
+        anew. A penalty with labels of groups then needs labels for the small matrices.
+        Any other `fit` trains a network with these `hidden_layer_sizes` on all inputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.preprocessing import scale
+        >>> from skreg import RegMLPRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> X, y = scale(X), scale(y)
+        >>> model = RegMLPRegressor(
+        ...     (50,), penalty="group_lasso", reg_lambda=0.02, learning_rate_init=0.01,
+        ...     tol=1e-3, random_state=0,
+        ... ).fit(X, y)
+        >>> small = model.compact()
+        >>> small.n_features_in_ == model.n_features_in_ == 10
+        True
+        >>> small.coefs_[0].shape[0] < 10
+        True
+        >>> small.hidden_layer_sizes[0] < 50
+        True
+        >>> np.allclose(small.predict(X), model.predict(X), rtol=0, atol=1e-12)
+        True
+        """
+        check_is_fitted(self)
+        return _prune.compact(self)
+
+    def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
+        """Train a new network on the selected inputs only.
+
+        A penalty that selects inputs also shrinks the weights of those it keeps. The
+        new network has the inputs in `selected_features_`, is not penalized unless told
+        so, and starts from new initial weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs, all of them, as in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, as in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all 0.
+        penalty : None, str, Penalty or sequence of these, default=None
+            Of the new network.
+        **params : dict
+            Other parameters in which the new network differs from this one, such as
+            `reg_lambda`, `hidden_layer_sizes` or `max_iter`.
+
+        Returns
+        -------
+        BaseRegMLP
+            A fitted estimator that takes the same X. The rows of ``coefs_[0]`` are the
+            selected inputs.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If no input is selected, or as in `fit`.
+
+        See Also
+        --------
+        compact : The same network without its dead parts, not trained anew.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.preprocessing import scale
+        >>> from skreg import RegMLPRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> X, y = scale(X), scale(y)
+        >>> model = RegMLPRegressor(
+        ...     (50,), penalty="group_lasso", reg_lambda=0.02, learning_rate_init=0.01,
+        ...     tol=1e-3, random_state=0,
+        ... ).fit(X, y)
+        >>> dense = model.refit_on_support(X, y, penalty="l2", reg_lambda=0.01)
+        >>> dense.coefs_[0].shape[0] < 10
+        True
+        >>> dense.score(X, y) > model.score(X, y)
+        True
+        """
+        check_is_fitted(self)
+        used = _prune.support(self)
+        validation.check_X(self, X)
+        dense = clone(self).set_params(penalty=penalty, **params)
+        with single_blas_thread():
+            return dense._fit(
+                X, y, sample_weight, (None,) * 3, incremental=False, used_features=used
+            )
 
     # What differs between the tasks --------------------------------------------------
 

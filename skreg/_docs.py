@@ -132,8 +132,13 @@ n_features_in_ : int
     Inputs.
 feature_names_in_ : ndarray of shape (n_features_in_,)
     Names of the inputs, where X had string column names.
+selected_features_ : ndarray of bool, shape (n_features_in_,)
+    Inputs in use: those from which a path of non-zero weights leads to an output.
 feature_importances_ : ndarray of shape (n_features_in_,)
-    Euclidean norm of the weights that leave each input; 0 for an unused input.
+    Euclidean norm of the weights that lead from each input to units in use; 0 for an
+    input that is not selected.
+sparsity_ : ndarray of shape (n_layers_ - 1,)
+    Share of exact zeros in each weight matrix.
 
 See Also
 --------

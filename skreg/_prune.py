@@ -1,9 +1,9 @@
 """What a sparse network still uses, and the small network that is left of it.
 
-A unit is *alive* if a path of non-zero weights leads from an input through it to an
-output. All others are dead: what nothing reads has no effect, and what no input reaches
-is constant. An input is *used* if such a path starts at it. So there are two cases: some
-input is used, and every layer keeps a unit; or none is, and the network is a constant.
+A unit is alive if a path of non-zero weights leads from an input through it to an
+output. All others are dead: what no output reads has no effect, and what no input
+reaches is constant. An input is used if such a path starts at it. Hence either some
+input is used and each layer has a unit alive, or none is and the network is constant.
 """
 
 import copy

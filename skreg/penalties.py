@@ -423,7 +423,7 @@ class GroupLasso(Penalty):
             allowed = "None or a 1-d array of integer or string labels"
             raise _parameter_error(self, "groups", allowed)
         if shape is not None:
-            self._partition(shape)
+            self.partition(shape)
 
     def _index(self, n):
         """Return the number of the group, 0, 1, ..., of each of n rows (columns)."""
@@ -437,7 +437,8 @@ class GroupLasso(Penalty):
             )
         return np.unique(np.asarray(list(self.groups)), return_inverse=True)[1]
 
-    def _partition(self, shape):
+    def partition(self, shape):
+        """Return the groups of a matrix of this shape and their weights c_g."""
         axis = 0 if self.by == "inputs" else 1
         index = self._index(shape[axis])
         n_lines = np.bincount(index)
@@ -445,18 +446,18 @@ class GroupLasso(Penalty):
         return _Partition(axis, index, factor)
 
     def value(self, W, lam=1.0):
-        groups = self._partition(np.shape(W))
+        groups = self.partition(np.shape(W))
         return float(lam * np.sum(groups.factor * groups.norm(W)))
 
     def gradient(self, W, lam=1.0):
         W, lam = _cast(W, lam)
-        groups = self._partition(W.shape)
+        groups = self.partition(W.shape)
         scale = _ratio(groups.factor, groups.norm(W))
         return lam * W * groups.spread(scale).astype(W.dtype)
 
     def prox(self, W, step, lam=1.0):
         W = _cast(W)[0]
-        groups = self._partition(W.shape)
+        groups = self.partition(W.shape)
         c = float(lam) * groups.factor
         if np.ndim(step) > 0:
             Z = _metric_group_prox(W, step, c, groups)
@@ -469,12 +470,12 @@ class GroupLasso(Penalty):
         return self.prox(W, step, lam)
 
     def cross(self, W, candidate):
-        groups = self._partition(W.shape)
+        groups = self.partition(W.shape)
         turned = groups.sum(W * candidate) < 0
         return np.where(groups.spread(turned), 0, candidate)
 
     def lambda_max(self, G):
-        groups = self._partition(np.shape(G))
+        groups = self.partition(np.shape(G))
         return float(np.max(groups.norm(G) / groups.factor))
 
 
@@ -510,7 +511,7 @@ class SparseGroupLasso(_L1Mixture, GroupLasso):
     def lambda_max(self, G):
         # Per group the root of ‖S(g, rλ)‖ − (1 − r) c λ, which is convex and
         # decreasing in λ: Newton's method rises monotonically from 0 to it.
-        groups = self._partition(np.shape(G))
+        groups = self.partition(np.shape(G))
         r, size = float(self.l1_ratio), np.abs(G)
         c = (1 - r) * groups.factor
         lam = np.zeros(len(c))

@@ -2,6 +2,7 @@
 
 Oracles are finite differences, PyTorch's autograd, SciPy's special functions, and the
 core itself on the same data in another form (sparse, other precision, in blocks).
+``test_losses.py`` compares losses with scikit-learn's metrics.
 """
 
 import subprocess
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, special
-from sklearn import metrics
 
 from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions
 from skreg._network import ACTIVATIONS, Network
@@ -227,45 +227,9 @@ def loss_at(loss, y, f, dtype=np.float64):
     return total, network.intercepts(grad)[0]
 
 
-def test_binary_log_loss_is_the_one_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    f, y = rng.normal(size=50), rng.integers(2, size=50)
-    total, derivative = loss_at(CLASSIFICATION_LOSSES["binary"], y, f)
-    p = special.expit(f)
-    assert_allclose(total, metrics.log_loss(y, p, normalize=False), rtol=1e-14)
-    assert_allclose(derivative, p - y, rtol=1e-13, atol=1e-15)
-
-
-def test_multinomial_log_loss_is_the_one_of_scikit_learn():
-    case = Case("multiclass", hidden=(), n=50)
-    f = case.network.raw_predictions(case.X, case.theta)
-    p = special.softmax(f, axis=1)
-    expected = metrics.log_loss(case.y[:, 0], p, sample_weight=case.s, normalize=False)
-    assert_allclose(case.value_grad()[0], expected, rtol=1e-14)
-
-
-@pytest.mark.parametrize(
-    ("loss", "metric"),
-    [
-        ("squared_error", lambda y, f: metrics.mean_squared_error(y, f) / 2),
-        ("absolute_error", metrics.mean_absolute_error),
-        ("quantile", lambda y, f: metrics.mean_pinball_loss(y, f, alpha=0.3)),
-        ("huber", lambda y, f: special.huber(1.0, y - f).mean()),
-    ],
-)
-def test_regression_losses_are_those_of_scikit_learn_and_scipy(loss, metric):
-    rng = np.random.default_rng(0)
-    y, f = 2 * rng.normal(size=(2, 50))
-    total, _ = loss_at(LOSSES[loss][0], y, f)
-    assert_allclose(total / 50, metric(y, f), rtol=1e-14)
-
-
-@pytest.mark.parametrize(
-    ("loss", "derivative"),
-    [("absolute_error", 0.0), ("quantile", 0.0), ("squared_error", 0.0)],
-)
-def test_derivative_at_a_perfect_prediction_is_zero(loss, derivative):
-    assert loss_at(LOSSES[loss][0], [2.5], [2.5])[1] == derivative
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile", "huber"])
+def test_derivative_at_a_perfect_prediction_is_zero(loss):
+    assert loss_at(LOSSES[loss][0], [2.5], [2.5])[1] == 0
 
 
 @PRECISIONS
@@ -273,10 +237,21 @@ def test_derivative_at_a_perfect_prediction_is_zero(loss, derivative):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_of_huge_raw_predictions_are_finite(loss, f, dtype):
     loss, k, kind = LOSSES[loss]
-    y = np.arange(k if kind != "indices" else 1) + (kind == "positive")
+    y = np.full(1 if kind == "indices" else k, 0.5 if kind == "positive" else 1.0)
     value, derivative = loss_at(loss, y, np.full(k, f), dtype)
     assert np.isfinite(value)
     assert np.isfinite(derivative).all()
+
+
+@PRECISIONS
+@pytest.mark.parametrize(("loss", "sign"), [("poisson", 1), ("gamma", -1)])
+def test_an_overflowing_mean_never_looks_like_a_good_fit(loss, sign, dtype):
+    # e^f is clipped, the linear term of the loss must not outgrow it
+    loss, limits = LOSSES[loss][0], np.finfo(dtype)
+    for f in (1e3, 1e30, limits.max, np.inf):
+        value, derivative = loss_at(loss, [1.0], [sign * f], dtype)
+        assert value > 1e37
+        assert sign * derivative > 1e37
 
 
 @PRECISIONS
@@ -410,8 +385,10 @@ def test_slopes_are_exact_to_a_few_units_in_the_last_place(name, dtype):
     z = z[np.abs(z) >= np.finfo(dtype).tiny]  # the sign decides, not a lost bit
     wide = z.astype(float)
     expected = FORMULAS[name][1](wide)
-    # absolute: the slopes of logistic and tanh follow from values near 1
-    bound = (12 + 2 * (name in ("gelu", "silu"))) * np.finfo(dtype).eps
+    # Absolute: the slopes of logistic and tanh follow from values near 1, and silu's
+    # from 1 plus z times what is left to 1.
+    bound = 6 + (np.minimum(np.abs(wide), 40) if name == "silu" else 0)
+    bound = bound * np.finfo(dtype).eps
     assert (np.abs(slope_at(name, z) - expected) <= bound).all()
 
 
@@ -686,8 +663,7 @@ def test_sound_arguments_pass():
         ("stop", lambda stop: stop + 1),
         ("start", lambda start: -1),
         ("rows", lambda a: a[:-1]),
-        ("rows", lambda a: a - 1),
-        ("rows", lambda a: a + 1),
+        ("rows", lambda a: a.astype(np.int32)),
     ],
 )
 def test_wrong_sizes_raise(name, change):
@@ -709,7 +685,7 @@ def test_wrong_number_of_features_raises():
 @pytest.mark.parametrize("name", ["theta", "grad", "scratch"])
 def test_arrays_of_mixed_precision_raise(name):
     _, arguments = sound_arguments()
-    arguments[name] = arguments[name].astype(np.float32)
+    arguments[name] = np.zeros_like(arguments[name], np.float32)
     with pytest.raises((TypeError, ValueError)):
         loss_gradient(*arguments.values())
 

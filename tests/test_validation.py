@@ -84,7 +84,6 @@ BAD_CLASSIFIER_VALUES = {
     "class_weight": [
         "uniform",
         2.0,
-        {1: 1.0},
         {0: -0.1, 1: 1.0},
         {0: -1.0, 1: 0.1},
         {0: NAN, 1: 1.0},

@@ -12,19 +12,21 @@ c. Matrix products go to BLAS through ``_blas.pxd``, nothing else does. Everythi
    elementwise is a plain loop in a ``.hpp`` header that the compiler vectorizes: bias +
    activation in one pass; derivative times delta together with the intercepts' gradient
    in one pass; loss and output delta in one pass; optimizer direction, decay slots and
-   prox in one pass over all parameters (``update.hpp``).
+   prox in one pass over all parameters (``update.hpp``); group penalties, group by
+   group, before or after it (``groups.hpp``).
 d. What varies (activation, loss, method, slot) is an integer code, switched once per
    layer or segment and resolved by templates, never per element. float32 and float64
    come from the same source.
 e. Scratch is allocated by Python once per fit; ``Net`` says where each piece lies.
 
-Entry points: `Net`, `Data`, `raw_predictions`, `loss_sum`, `loss_gradient`, `step`,
+Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`, `step`,
 `train`, `write_metric`.
 """
 
 from skreg._core._kernels import (
     Data,
     Net,
+    Rule,
     loss_gradient,
     loss_sum,
     raw_predictions,
@@ -36,6 +38,7 @@ from skreg._core._kernels import (
 __all__ = [
     "Data",
     "Net",
+    "Rule",
     "loss_gradient",
     "loss_sum",
     "raw_predictions",

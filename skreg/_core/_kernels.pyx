@@ -31,12 +31,25 @@ cdef extern from "sparse.hpp" namespace "skreg" nogil:
                             const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
                             Py_ssize_t cols, const T* delta, T* grad)
 
+cdef extern from "groups.hpp" namespace "skreg" nogil:
+    cdef cppclass GroupBlock:
+        Py_ssize_t begin, rows, cols
+        bint by_columns
+        int slot
+        double l1
+        vector[Py_ssize_t] bounds, lines
+        vector[double] kappa
+
 cdef extern from "update.hpp" namespace "skreg" nogil:
-    void metric[T](int method, double t, const double* hyper, Py_ssize_t n,
-                   const T* second, T* out)
-    void update[T](int method, double lr, double t, const double* hyper,
-                   const double* segments, Py_ssize_t n_segments,
-                   T* theta, const T* grad, T* first, T* second)
+    cdef cppclass UpdateRule:
+        int method
+        double[4] hyper
+        vector[double] segments
+        void add_group(const GroupBlock& block)
+    void update[T](UpdateRule& rule, double lr, double t, T* theta, T* grad, T* first,
+                   T* second)
+    void metric[T](const UpdateRule& rule, double t, Py_ssize_t n, const T* second,
+                   T* out)
 
 cdef int IDENTITY = 0
 
@@ -353,25 +366,55 @@ def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
     return total
 
 
-def step(int method, const double[:, ::1] segments, floating[::1] theta,
-         const floating[::1] grad, floating[::1] first, floating[::1] second,
-         double lr, Py_ssize_t t, const double[::1] hyper):
-    """One optimizer step from a given data gradient; arguments as in `train`."""
-    update(method, lr, <double> t, &hyper[0], &segments[0, 0], segments.shape[0],
-           &theta[0], &grad[0], &first[0], &second[0])
+cdef class Rule:
+    """An optimizer's update with its penalties.
+
+    Parameters
+    ----------
+    method : int
+        Code of update.hpp.
+    hyper : sequence of 4 floats
+        momentum, beta_1, beta_2 (rho for RMSProp), epsilon.
+    segments : sequence of (begin, end, slot, l1, l2)
+        Consecutive parameters under one elementwise penalty; together all of theta.
+    groups : sequence of (begin, rows, cols, by_columns, slot, l1, bounds, lines, kappa)
+        Blocks under a group penalty: see GroupBlock in groups.hpp.
+    """
+    cdef UpdateRule rule
+
+    def __init__(self, int method, hyper, segments, groups=()):
+        cdef:
+            GroupBlock block
+            int i
+        self.rule.method = method
+        for i in range(4):
+            self.rule.hyper[i] = hyper[i]
+        for segment in segments:
+            for value in segment:
+                self.rule.segments.push_back(value)
+        for begin, rows, cols, by_columns, slot, l1, bounds, lines, kappa in groups:
+            block.begin, block.rows, block.cols = begin, rows, cols
+            block.by_columns, block.slot, block.l1 = by_columns, slot, l1
+            block.bounds, block.lines, block.kappa = bounds, lines, kappa
+            self.rule.add_group(block)
 
 
-def write_metric(int method, const floating[::1] second, Py_ssize_t t,
-                 const double[::1] hyper, floating[::1] out):
+def step(Rule rule, floating[::1] theta, floating[::1] grad, floating[::1] first,
+         floating[::1] second, double lr, Py_ssize_t t):
+    """One optimizer step from a given data gradient, the t-th; see `train`."""
+    update(rule.rule, lr, <double> t, &theta[0], &grad[0], &first[0], &second[0])
+
+
+def write_metric(Rule rule, const floating[::1] second, Py_ssize_t t,
+                 floating[::1] out):
     """Diagonal metric D of the step just taken, for penalties proximal in Python."""
-    metric(method, <double> t, &hyper[0], out.shape[0], &second[0], &out[0])
+    metric(rule.rule, <double> t, out.shape[0], &second[0], &out[0])
 
 
 def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
-          Py_ssize_t batch_size, double scale, int method,
-          const double[:, ::1] segments, const double[::1] rates, Py_ssize_t t,
-          const double[::1] hyper, floating[::1] theta, floating[::1] grad,
-          floating[::1] first, floating[::1] second, floating[::1] scratch):
+          Py_ssize_t batch_size, double scale, Rule rule, const double[::1] rates,
+          Py_ssize_t t, floating[::1] theta, floating[::1] grad, floating[::1] first,
+          floating[::1] second, floating[::1] scratch):
     """Run mini-batches over rows[start:stop], one optimizer step each.
 
     Parameters
@@ -380,16 +423,12 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         Order of the rows; None trains on them as they lie, without gathering.
     scale : float
         n / sum(s): a batch of B rows estimates the mean loss by scale / B * sum.
-    method : int
-        Code of update.hpp.
-    segments : ndarray of shape (n_segments, 5)
-        (begin, end, slot, l1, l2): consecutive parameters under one penalty.
+    rule : Rule
+        Optimizer and penalties.
     rates : ndarray of shape (n_batches,)
         Learning rate of each step.
     t : int
         Steps taken before this call.
-    hyper : ndarray of shape (4,)
-        momentum, beta_1, beta_2 (rho for RMSProp), epsilon.
     theta, first, second : ndarrays of shape (n_parameters,)
         Parameters and the optimizer's moments, updated in place.
     grad, scratch : ndarrays
@@ -415,6 +454,6 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
             n = min(batch_size, stop - batch)
             total += _gradient(net, data, index, batch, batch + n, scale / n,
                                &theta[0], &grad[0], &scratch[0])
-            update(method, rates[k], <double> (t + k + 1), &hyper[0], &segments[0, 0],
-                   segments.shape[0], &theta[0], &grad[0], &first[0], &second[0])
+            update(rule.rule, rates[k], <double> (t + k + 1), &theta[0], &grad[0],
+                   &first[0], &second[0])
     return total

@@ -10,15 +10,16 @@
 // takes in the end, so that the fixed point is the minimum for the stated lambda.
 #pragma once
 #include <cstddef>
+#include <vector>
 
+#include "groups.hpp"
 #include "isa.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
 
-// Codes shared with skreg/_solvers/_stochastic.py and skreg/_problem.py.
+// Codes shared with skreg/_solvers/_stochastic.py.
 enum Method { SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM };
-enum Slot { UNPENALIZED, COUPLED, DECOUPLED, PROXIMAL };
 
 // Scalars of one step, in the precision of the arrays. For Adam, bias corrections are
 // folded in: move = lr / (1 - beta_1^t), metric_scale = 1 / sqrt(1 - beta_2^t).
@@ -83,8 +84,7 @@ void update_slot(int slot, T *w, const T *grad, T *first, T *second, ptrdiff_t n
     }
 }
 
-// Fold what is common to all parameters of a step; `hyper` is (momentum, beta_1,
-// beta_2, epsilon), with RMSProp's rho as beta_2, and t counts steps from 1.
+// Fold what is common to all parameters of a step.
 template <typename T>
 StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper) {
     StepScalars<T> s;
@@ -103,36 +103,62 @@ StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper
     return s;
 }
 
-// One step on all parameters. Each segment (begin, end, slot, l1, l2) is a run of
-// consecutive parameters under one penalty l1 |w| + l2 w^2 / 2; `first` and `second`
-// are the optimizer's moments, of which a method ignores what it lacks.
-template <typename T>
-void update(int method, double lr, double t, const double *hyper, const double *segments,
-            ptrdiff_t n_segments, T *theta, const T *grad, T *first, T *second) {
-    const StepScalars<T> s = step_scalars<T>(method, lr, t, hyper);
-    for (ptrdiff_t k = 0; k < n_segments; ++k, segments += 5) {
-        const ptrdiff_t begin = ptrdiff_t(segments[0]);
-        const ptrdiff_t n = ptrdiff_t(segments[1]) - begin;
-        const int slot = int(segments[2]);
-        const T l1 = T(segments[3]), l2 = T(segments[4]);
-        T *w = theta + begin, *m = first + begin, *v = second + begin;
-        const T *g = grad + begin;
-        switch (method) {
-        case SGD: update_slot<T, SGD>(slot, w, g, m, v, n, s, l1, l2); break;
-        case MOMENTUM: update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, l1, l2); break;
-        case NESTEROV: update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, l1, l2); break;
-        case RMSPROP: update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, l1, l2); break;
-        case ADAM: update_slot<T, ADAM>(slot, w, g, m, v, n, s, l1, l2); break;
-        }
+// What a step needs to know besides its rate. Each segment (begin, end, slot, l1, l2) is
+// a run of consecutive parameters under one penalty l1 |w| + l2 w^2 / 2; together they
+// cover all parameters. `hyper` is (momentum, beta_1, beta_2, epsilon), with RMSProp's
+// rho as beta_2.
+struct UpdateRule {
+    int method = SGD;
+    double hyper[4] = {0.0, 0.0, 0.0, 0.0};
+    std::vector<double> segments;
+    std::vector<GroupBlock> groups;
+    std::vector<double> buffer;  // for the largest group, in either precision
+
+    void add_group(const GroupBlock &block) {
+        groups.push_back(block);
+        if (buffer.size() < size_t(3 * block.largest())) buffer.resize(3 * block.largest());
     }
+};
+
+template <typename T>
+void update_segment(int method, const double *segment, T *theta, const T *grad, T *first,
+                    T *second, const StepScalars<T> &s) {
+    const ptrdiff_t begin = ptrdiff_t(segment[0]), n = ptrdiff_t(segment[1]) - begin;
+    const int slot = int(segment[2]);
+    const T l1 = T(segment[3]), l2 = T(segment[4]);
+    T *w = theta + begin, *m = first + begin, *v = second + begin;
+    const T *g = grad + begin;
+    switch (method) {
+    case SGD: return update_slot<T, SGD>(slot, w, g, m, v, n, s, l1, l2);
+    case MOMENTUM: return update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, l1, l2);
+    case NESTEROV: return update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, l1, l2);
+    case RMSPROP: return update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, l1, l2);
+    case ADAM: return update_slot<T, ADAM>(slot, w, g, m, v, n, s, l1, l2);
+    }
+}
+
+// One step on all parameters, t counting from 1. `first` and `second` are the optimizer's
+// moments, of which a method ignores what it lacks; a coupled group penalty changes grad.
+template <typename T>
+void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first, T *second) {
+    const StepScalars<T> s = step_scalars<T>(rule.method, lr, t, rule.hyper);
+    T *buffer = reinterpret_cast<T *>(rule.buffer.data());
+    for (const GroupBlock &block : rule.groups)
+        groups_before(block, lr, theta, grad, buffer);
+    for (size_t k = 0; k < rule.segments.size(); k += 5)
+        update_segment(rule.method, &rule.segments[k], theta, grad, first, second, s);
+    const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
+    for (const GroupBlock &block : rule.groups)
+        groups_after(
+            block, double(s.tau), second, adaptive,
+            [&s](T v) { return std::sqrt(v) * s.metric_scale + s.epsilon; }, theta, buffer);
 }
 
 // The diagonal D in which a step just taken measures distance.
 template <typename T>
-void metric(int method, double t, const double *hyper, ptrdiff_t n, const T *second,
-            T *out) {
-    const StepScalars<T> s = step_scalars<T>(method, 1.0, t, hyper);
-    const bool adaptive = method == RMSPROP || method == ADAM;
+void metric(const UpdateRule &rule, double t, ptrdiff_t n, const T *second, T *out) {
+    const StepScalars<T> s = step_scalars<T>(rule.method, 1.0, t, rule.hyper);
+    const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
     for (ptrdiff_t i = 0; i < n; ++i)
         out[i] = adaptive ? std::sqrt(second[i]) * s.metric_scale + s.epsilon : T(1);
 }

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skreg._core import loss_gradient, step, train, write_metric
+from skreg._core import Rule, loss_gradient, step, train, write_metric
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
-from skreg.penalties import L1, L2, ElasticNet
+from skreg.penalties import L1, L2, ElasticNet, GroupLasso, SparseGroupLasso
 
 # Codes of _core/update.hpp.
 _METHODS = {"sgd": 0, "momentum": 1, "nesterov": 2, "rmsprop": 3, "adam": 4}
@@ -190,9 +190,7 @@ class _Epoch:
         self.order = problem.rows
         if solver.shuffle and self.n_batches > 1:
             self.order = np.arange(n) if self.order is None else self.order.copy()
-        self.segments, self.python_blocks = compile_penalties(
-            problem, lam, solver.modes
-        )
+        self.rule, self.python_blocks = compile_rule(solver, problem, lam)
         flops = 6.0 * solver.batch_size * problem.network.n_weights
         self.batches_per_call = max(1, int(_FLOPS_PER_CALL // flops))
         if self.python_blocks:
@@ -236,11 +234,9 @@ class _Epoch:
             stop,
             solver.batch_size,
             problem.n_rows / problem.weight_sum,
-            solver.method,
-            self.segments,
+            self.rule,
             rates,
             state.n_steps,
-            solver.hyper,
             self.theta,
             self.grad,
             state.first,
@@ -270,17 +266,7 @@ class _Epoch:
                 grad[s] += penalty.gradient(W, lam).ravel()
             elif mode == "decoupled":
                 theta[s] = penalty.shrink(W, lr, lam).ravel()
-        step(
-            solver.method,
-            self.segments,
-            theta,
-            grad,
-            state.first,
-            state.second,
-            lr,
-            t,
-            solver.hyper,
-        )
+        step(self.rule, theta, grad, state.first, state.second, lr, t)
         self._prox_in_python(lr, t)
         return total
 
@@ -294,57 +280,83 @@ class _Epoch:
                 continue
             W, tau_block = self.theta[s].reshape(shape), tau
             if adaptive:
-                write_metric(
-                    solver.method, self.state.second, t, solver.hyper, self.metric
-                )
+                write_metric(self.rule, self.state.second, t, self.metric)
                 tau_block = tau / self.metric[s].reshape(shape)
             self.theta[s] = penalty.prox(W, tau_block, self.lam[layer]).ravel()
 
 
-def _elementwise_strengths(penalty, lam):
-    """(l1, l2) of a penalty l1 |w| + l2 w^2 / 2, or None for any other.
-
-    By exact type: a subclass may redefine what the core would bypass.
-    """
-    if type(penalty) is L1:
-        return lam, 0.0
-    if type(penalty) is L2:
-        return 0.0, lam
-    if type(penalty) is ElasticNet:
-        return lam * penalty.l1_ratio, lam * (1.0 - penalty.l1_ratio)
-    return None
-
-
-def compile_penalties(problem, lam, modes):
-    """Split the penalties between the compiled core and Python.
+def compile_rule(solver, problem, lam):
+    """Hand the penalties to the compiled core, as far as it knows them.
 
     Parameters
     ----------
+    solver : Stochastic
     problem : Problem
     lam : ndarray of shape (n_layers,)
-    modes : tuple of str
-        Resolved decay mode of each layer.
 
     Returns
     -------
-    segments : ndarray of shape (n_segments, 5)
-        (begin, end, slot, l1, l2) of consecutive parameters; together all of theta.
+    rule : Rule
+        Update with all penalties that are known to the core.
     python_blocks : list
         Blocks of `Problem.blocks` whose penalty the core does not know.
     """
-    known, python_blocks = {}, []
+    elementwise, groups, python_blocks = {}, [], []
     for block in problem.blocks():
-        layer, penalty, s, _ = block
-        strengths = _elementwise_strengths(penalty, float(lam[layer]))
-        if strengths is None:
+        layer, penalty, s, shape = block
+        strength, slot = float(lam[layer]), _SLOTS[solver.modes[layer]]
+        l1, l2 = _elementwise_strengths(penalty, strength)
+        if l1 is None:
             python_blocks.append(block)
-        elif any(strengths):
-            known[s.start] = (_SLOTS[modes[layer]], *strengths)
+            continue
+        if type(penalty) in (GroupLasso, SparseGroupLasso) and strength > 0:
+            groups.append((s.start, *_group_block(penalty, strength, shape, slot, l1)))
+            if slot == _SLOTS["decoupled"]:  # both shrinks belong together
+                continue
+        if l1 or l2:
+            elementwise[s.start] = (slot, l1, l2)
     segments = []
     for s in problem.network.slices:
-        terms = known.get(s.start, (0, 0.0, 0.0))
+        terms = elementwise.get(s.start, (0, 0.0, 0.0))
         if segments and segments[-1][2:] == [*terms]:
             segments[-1][1] = s.stop
         else:
             segments.append([s.start, s.stop, *terms])
-    return np.array(segments, dtype=np.float64), python_blocks
+    return Rule(solver.method, solver.hyper, segments, groups), python_blocks
+
+
+def _elementwise_strengths(penalty, lam):
+    """(l1, l2) of the part l1 |w| + l2 w^2 / 2; None for what the core does not know.
+
+    By exact type: a subclass may redefine what the core would bypass.
+    """
+    kind = type(penalty)
+    if kind is L1:
+        return lam, 0.0
+    if kind is L2:
+        return 0.0, lam
+    if kind is ElasticNet:
+        return lam * penalty.l1_ratio, lam * (1.0 - penalty.l1_ratio)
+    if kind is GroupLasso:
+        return 0.0, 0.0
+    if kind is SparseGroupLasso:
+        return lam * penalty.l1_ratio, 0.0
+    return None, None
+
+
+def _group_block(penalty, lam, shape, slot, l1):
+    """Rows, columns, ... and strengths of a group block, as `Rule` reads them."""
+    groups = penalty.partition(shape)
+    share = 1.0 - penalty.l1_ratio if isinstance(penalty, SparseGroupLasso) else 1.0
+    lines = np.argsort(groups.index, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(groups.index))])
+    kappa = lam * share * groups.factor
+    return (
+        *shape,
+        groups.axis == 1,
+        slot,
+        l1,
+        bounds.tolist(),
+        lines.tolist(),
+        kappa.tolist(),
+    )
