@@ -22,7 +22,7 @@ from skreg import _validation as validation
 from skreg._network import Network
 from skreg._problem import Problem
 from skreg._solvers._decay import STOCHASTIC_SOLVERS, resolve_decay_mode
-from skreg._solvers._lbfgs import Lbfgs
+from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Status
 from skreg._solvers._stochastic import Stochastic
 from skreg._solvers._stopping import Monitor
@@ -208,7 +208,7 @@ class BaseRegMLP(BaseEstimator):
 
     def _make_solver(self, n_rows, modes, incremental):
         if self.solver == "lbfgs":
-            return Lbfgs(self.max_iter, self.max_fun, self.tol)
+            return Deterministic(self.max_iter, self.max_fun, self.tol)
         batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
         if batch_size > n_rows:
             warnings.warn(

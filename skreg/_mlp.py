@@ -272,7 +272,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     def _stratify(self, targets, network):
         # As scikit-learn: two classes are stratified, more are not.
         binary = network.units[-1] == 1 and not self._is_multilabel()
-        return targets[:, 0].astype(bool) if binary else None
+        return targets.astype(bool) if binary else None
 
     def _default_score(self, loss, raw, targets, sample_weight):
         labels = targets if self._is_multilabel() else targets[:, 0]

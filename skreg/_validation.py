@@ -289,7 +289,7 @@ def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
     y : ndarray of shape (n, k)
     sample_weight : ndarray of shape (n,) or None
     validation_fraction : float
-    stratify : ndarray of shape (n,) or None
+    stratify : ndarray of shape (n, k) or None
         Labels whose shares both sides keep.
     rng : RandomState
 

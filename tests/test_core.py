@@ -5,6 +5,7 @@ core itself on the same data in another form (sparse, other precision, in blocks
 ``test_losses.py`` compares losses with scikit-learn's metrics.
 """
 
+import itertools
 import subprocess
 import sys
 
@@ -593,6 +594,42 @@ def test_raw_predictions_equal_the_formula(name, is_sparse, dtype):
     actual = case.network.raw_predictions(X, theta)
     assert actual.dtype == dtype
     assert_close_as_a_whole(actual, expected, 10 * np.finfo(dtype).eps)
+
+
+# Rows, inputs, hidden units, outputs: the tiles of the core's own matrix products and
+# their remainders, vectors, and what goes to BLAS.
+SHAPES = [
+    *itertools.product((1, 5, 6, 23), (1, 3, 64), (1, 7, 17), (1, 2, 33)),
+    (130, 130, 130, 130),
+    (9, 256, 40, 8),
+    (9, 257, 40, 8),
+    (5, 20, 300, 15),
+    (300, 2, 2, 1),
+]
+
+
+@PRECISIONS
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
+    rng = np.random.default_rng(0)
+    for n, *units in SHAPES:
+        network = Network(tuple(units), "identity")
+        X, y = rng.normal(size=(n, units[0])), np.zeros((n, units[-1]))
+        theta = rng.normal(size=network.n_parameters) / max(units)
+        (U, V), (a, b) = network.coefs(theta), network.intercepts(theta)
+        delta = (X @ U + a) @ V + b
+        dU, dV = X.T @ (delta @ V.T), (X @ U + a).T @ delta
+        expected = network.pack(
+            [dU, dV], [(delta @ V.T).sum(axis=0), delta.sum(axis=0)], float
+        )
+        loss = REGRESSION_LOSSES["squared_error"]
+        net, scratch = network.compile(-(-n // blocks), dtype, loss, units[-1])
+        data = Data(X.astype(dtype), np.dtype(dtype), y.astype(dtype))
+        grad = np.empty(theta.size, dtype)
+        args = (net, data, None, 0, n, theta.astype(dtype), grad, 1.0, scratch)
+        total, rtol = loss_gradient(*args), 100 * np.finfo(dtype).eps
+        assert_allclose(total, (delta**2).sum() / 2, rtol=rtol)
+        assert_close_as_a_whole(grad, expected, rtol)
 
 
 @pytest.mark.parametrize("capacity", [1, 4, N_ROWS, 100])

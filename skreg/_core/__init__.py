@@ -19,8 +19,8 @@ d. What varies (activation, loss, method, slot) is an integer code, switched onc
    come from the same source.
 e. Scratch is allocated by Python once per fit; ``Net`` says where each piece lies.
 
-Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`, `step`,
-`train`, `write_metric`.
+Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`,
+`step`, `train`, `write_metric`.
 """
 
 from skreg._core._kernels import (

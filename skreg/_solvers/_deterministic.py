@@ -1,0 +1,52 @@
+"""Full-batch solver: proximal L-BFGS on the whole objective, in float64."""
+
+from dataclasses import dataclass
+
+from skreg._solvers._lbfgs import prox_lbfgs
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """Settings of the deterministic solver.
+
+    Parameters
+    ----------
+    max_iter, max_fun : int
+        Bounds on iterations and on evaluations of the objective.
+    tol : float
+        Bound on the violation of the first-order optimality conditions, relative to the
+        largest gradient entry at the first cold start.
+    """
+
+    max_iter: int
+    max_fun: int
+    tol: float
+
+    def solve(self, problem, lam, theta0, rng, monitor, state=None):
+        """Minimize J from theta0; see `Stochastic.solve`, of which this is the twin.
+
+        `rng` is not used. `state` is the scale of the gradient at the first cold start,
+        so that `tol` means the same along a path of warm starts. The history holds
+        "data_loss" and "penalty" at each iterate.
+        """
+        history = {"data_loss": [], "penalty": [], "validation_scores": []}
+
+        def record(theta, value, n_iter):
+            penalty = problem.penalty_value(theta, lam)
+            history["data_loss"].append(value - penalty)
+            history["penalty"].append(penalty)
+            monitor.update(n_iter, value, theta, history)
+
+        result = prox_lbfgs(
+            problem.composite(lam),
+            theta0,
+            tol=self.tol,
+            # J is flat to second order where its gradient vanishes.
+            ftol=self.tol**2,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            scale=state,
+            callback=record,
+        )
+        result.history = history
+        return result
