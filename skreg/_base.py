@@ -140,6 +140,7 @@ class BaseRegMLP(BaseEstimator):
         network = Network((n_inputs, *hidden, n_outputs), self.activation)
         penalties = validation.check_penalties(self, network.shapes)
         lam = validation.check_reg_lambda(self, network.n_layers)
+        validation.warn_if_vacuous(penalties, lam)
         modes = self._resolve_modes(penalties, loss)
 
         dtype = X.dtype

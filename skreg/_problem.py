@@ -9,6 +9,7 @@ computes, never a part of it, so that one problem serves a whole path.
 import numpy as np
 
 from skreg._core import Data, loss_gradient, loss_sum
+from skreg.penalties import without_groups
 
 
 class Problem:
@@ -127,7 +128,8 @@ class Problem:
             yield layer, penalty, network.slices[layer], network.shapes[layer]
             if self.penalize_intercepts:
                 intercepts = network.slices[network.n_layers + layer]
-                yield layer, penalty, intercepts, (1, network.units[layer + 1])
+                row = (1, network.units[layer + 1])
+                yield layer, without_groups(penalty), intercepts, row
 
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""

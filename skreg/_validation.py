@@ -3,6 +3,7 @@
 Every message names the parameter or the data, the value and what is allowed.
 """
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,7 +16,7 @@ from skreg._network import ACTIVATIONS
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
 from skreg.losses import REGRESSION_LOSSES
-from skreg.penalties import check_penalty
+from skreg.penalties import GroupLasso, check_penalty, without_groups
 
 
 def _is_real(value):
@@ -138,10 +139,15 @@ def check_hidden_layer_sizes(estimator):
 
 
 def check_penalties(estimator, shapes):
-    """Return one penalty (or None) per layer, each validated for its matrix."""
+    """Return one penalty (or None) per layer, each validated for its matrix.
+
+    A single penalty acts on every layer; groups that it names are those of the inputs,
+    and above the first layer each row (or column) is a group of its own.
+    """
     penalty = estimator.penalty
     if not isinstance(penalty, list | tuple):
-        penalty = [penalty] * len(shapes)
+        first = check_penalty(penalty, estimator.l1_ratio)
+        penalty = [first] + [without_groups(first)] * (len(shapes) - 1)
     if len(penalty) != len(shapes):
         raise parameter_error(
             estimator,
@@ -153,6 +159,25 @@ def check_penalties(estimator, shapes):
         if p is not None:
             p.validate(shape)
     return penalties
+
+
+def warn_if_vacuous(penalties, lam):
+    """Warn where input groups are penalized, but a later layer is free.
+
+    The network then shrinks the first layer and makes up for it in the free one: the
+    penalty vanishes and no input is dropped.
+    """
+    first = penalties[0]
+    grouped = isinstance(first, GroupLasso) and first.by == "inputs" and lam[0] > 0
+    free = [p is None or strength == 0 for p, strength in zip(penalties, lam)]
+    if grouped and any(free[1:]):
+        warnings.warn(
+            f"penalty={first!r} acts on the inputs, but layer {free.index(True, 1) + 1} "
+            "is not penalized: the network can shrink its first layer and grow that "
+            "one, and no input is dropped. Penalize every layer, for instance by "
+            "penalty=[GroupLasso(), L2()] with a positive reg_lambda for each.",
+            stacklevel=5,
+        )
 
 
 def check_reg_lambda(estimator, n_layers):

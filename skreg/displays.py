@@ -436,7 +436,7 @@ class LossCurveDisplay(_Display):
         ).plot(ax)
 
     def _draw(self, ax):
-        from matplotlib.ticker import LogFormatter
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         n = len(self.data_loss)
         epochs = np.arange(1, n + 1)
@@ -457,8 +457,9 @@ class LossCurveDisplay(_Display):
                 target.set_ylabel(self.validation_name, color=_GREEN)
         if self.data_loss.min() > 0 and self.penalty.min() > 0:
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(LogFormatter())
-            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": 4}
         _legend_outside(ax, handles=handles, columnspacing=1.2, **place)
 
@@ -553,7 +554,7 @@ class WeightsDisplay(_Display):
         for panel, W in zip(axes, self.coefs):
             nonzero, n_zeros = W[W != 0], np.count_nonzero(W == 0)
             limit = np.max(np.abs(nonzero), initial=1e-12)
-            edges = np.linspace(-limit, limit, 42)  # 41 bins, one of them around 0
+            edges = np.linspace(-limit, limit, 32)  # 31 bins, one of them around 0
             panel.hist(nonzero, edges, color=_BLUE, label="nonzero weights")
             if n_zeros:
                 style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}

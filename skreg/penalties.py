@@ -22,7 +22,7 @@ import math
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 __all__ = [
     "L1",
@@ -529,7 +529,7 @@ class _FoldedConcave(Penalty):
     """λ|w| near zero, and constant from a saturation point on.
 
     In between the derivative falls linearly from λ at |w| = start to 0 at |w| = stop;
-    _ramp(lam) returns these two. The smooth part is concave, the kink is λ Σ |w|.
+    ramp(lam) returns these two. The smooth part is concave, the kink is λ Σ |w|.
     """
 
     is_separable = has_metric_prox = True
@@ -542,7 +542,7 @@ class _FoldedConcave(Penalty):
 
     def prox(self, W, step, lam=1.0):
         W, threshold = _cast(W, step * lam)
-        start, stop = self._ramp(float(lam))
+        start, stop = self.ramp(float(lam))
         size = np.abs(W)
         soft = np.maximum(size - threshold, 0)
 
@@ -560,7 +560,7 @@ class _FoldedConcave(Penalty):
 
     def smooth_part(self, W, lam=1.0):
         W = _cast(W)[0]
-        start, stop = self._ramp(float(lam))
+        start, stop = self.ramp(float(lam))
         size, width = np.abs(W), stop - start
         fraction = np.clip(_ratio(size - start, width), 0, 1)  # of the way to stop
         saved = width / 2 * np.square(fraction) + np.maximum(size - stop, 0)
@@ -611,7 +611,8 @@ class MCP(_FoldedConcave):
         _check_number(self, "gamma", "a number > 0", lambda v: v > 0)
         super().validate(shape)
 
-    def _ramp(self, lam):
+    def ramp(self, lam):
+        """Return where the slope begins to fall and where it has reached 0."""
         fixed = self.saturation is not None
         return 0.0, float(self.saturation if fixed else self.gamma * lam)
 
@@ -650,9 +651,17 @@ class SCAD(_FoldedConcave):
         _check_number(self, "a", "a number > 2", lambda v: v > 2)
         super().validate(shape)
 
-    def _ramp(self, lam):
+    def ramp(self, lam):
+        """Return where the slope begins to fall and where it has reached 0."""
         fixed = self.saturation is not None
         return lam, float(max(self.saturation, 2 * lam) if fixed else self.a * lam)
+
+
+def without_groups(penalty):
+    """Return the penalty with each row (column) as a group, for another matrix."""
+    if getattr(penalty, "groups", None) is None:
+        return penalty
+    return clone(penalty).set_params(groups=None)
 
 
 _BY_NAME = {

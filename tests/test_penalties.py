@@ -174,7 +174,7 @@ def test_convex_penalties_lie_above_their_tangents(penalty):
 
 @over(FOLDED)
 def test_folded_concave_penalties_are_flat_beyond_saturation(penalty):
-    stop = penalty._ramp(LAM)[1]
+    stop = penalty.ramp(LAM)[1]
     W = np.array([[stop, -2 * stop, 50.0]])
     assert_array_equal(penalty.gradient(W, LAM), 0)
     assert_allclose(penalty.value(W, LAM), 3 * penalty.value(W[:, :1], LAM))
@@ -183,7 +183,7 @@ def test_folded_concave_penalties_are_flat_beyond_saturation(penalty):
 @over([MCP(saturation=0.8), SCAD(saturation=2.0), SCAD(saturation=0.1)])
 def test_saturation_is_in_units_of_the_weights(penalty):
     for lam in (1e-6, 1e-3, 0.02):
-        assert penalty._ramp(lam)[1] == penalty.saturation
+        assert penalty.ramp(lam)[1] == penalty.saturation
         same = MCP if isinstance(penalty, MCP) else SCAD
         fixed = same(penalty.saturation / lam)
         for W, step in draws(5):
@@ -192,8 +192,8 @@ def test_saturation_is_in_units_of_the_weights(penalty):
 
 
 def test_saturation_of_scad_never_below_twice_lam():
-    assert SCAD(saturation=1.0)._ramp(0.5) == (0.5, 1.0)
-    assert SCAD(saturation=1.0)._ramp(3.0) == (3.0, 6.0)
+    assert SCAD(saturation=1.0).ramp(0.5) == (0.5, 1.0)
+    assert SCAD(saturation=1.0).ramp(3.0) == (3.0, 6.0)
 
 
 def test_saturated_mcp_is_linear_in_lam():

@@ -315,6 +315,14 @@ def test_pickle():
     assert_array_equal(again.selected_features_, small.selected_features_)
 
 
+def test_compact_network_takes_less_memory():
+    """Neither the weights that were removed nor their moments are stored."""
+    model = RegMLPRegressor((200,), max_iter=1).fit(X, X[:, 0])
+    model.coefs_[1][10:] = 0
+    size, small_size = (len(pickle.dumps(m)) for m in (model, model.compact()))
+    assert small_size < size / 5
+
+
 def test_subclass_stays():
     class Mine(RegMLPRegressor):
         pass

@@ -52,9 +52,8 @@ regressor = partial(RegMLPRegressor, 8, max_iter=20, random_state=0)
 
 # check_estimator ---------------------------------------------------------------------
 
-EARLY = {"early_stopping": True, "validation_fraction": 0.3, "learning_rate_init": 0.01}
+EARLY = {"early_stopping": True, "validation_fraction": 0.3}
 CONFIGURATIONS = [
-    {},
     *[{"solver": solver} for solver in SOLVERS],
     *[{"penalty": name} for name in (None, "l1", "elasticnet")],
     *[{"penalty": name} for name in ("group_lasso", "sparse_group_lasso")],
@@ -71,7 +70,10 @@ CONFIGURATIONS = [
 ]
 LOSSES = [{"loss": loss} for loss in ("absolute_error", "huber", "quantile")]
 
-# scikit-learn itself leaves these out where an optional dependency or setting is missing.
+# For speed. The defaults are checked as they are, in tests of their own.
+QUICK = {"hidden_layer_sizes": 20, "learning_rate_init": 0.01}
+
+# scikit-learn skips these itself where an optional setting is missing.
 OPTIONAL = {"check_array_api_input"}
 
 
@@ -81,7 +83,9 @@ def outcomes(estimator):
     status = {"passed": set(), "failed": set(), "skipped": set(), "xfail": set()}
     for result in results:
         status[result["status"]].add(result["check_name"])
-    errors = [repr(r["exception"]) for r in results if r["status"] == "failed"]
+    errors = [
+        (r["check_name"], r["exception"]) for r in results if r["status"] == "failed"
+    ]
     return status, errors
 
 
@@ -94,14 +98,20 @@ def assert_passes_every_check(estimator):
     assert "check_sample_weight_equivalence_on_dense_data" in status["passed"]
 
 
+@BOTH
+@pytest.mark.parametrize("params", [{}, EARLY | {"learning_rate_init": 0.01}], ids=str)
+def test_default_network_passes_every_check(estimator, params):
+    assert_passes_every_check(estimator(**params))
+
+
 @pytest.mark.parametrize("params", CONFIGURATIONS, ids=str)
 def test_classifier_passes_every_check(params):
-    assert_passes_every_check(RegMLPClassifier(**params))
+    assert_passes_every_check(RegMLPClassifier(**QUICK | params))
 
 
 @pytest.mark.parametrize("params", CONFIGURATIONS + LOSSES, ids=str)
 def test_regressor_passes_every_check(params):
-    assert_passes_every_check(RegMLPRegressor(**params))
+    assert_passes_every_check(RegMLPRegressor(**QUICK | params))
 
 
 # check_estimator in float32 ----------------------------------------------------------
@@ -112,7 +122,7 @@ def to_float32(X):
     if hasattr(X, "dtypes"):
         return X.astype(np.float32)
     X = X if sparse.issparse(X) else np.asarray(X)
-    return X.astype(np.float32) if X.dtype.kind in "fiu" else X
+    return X.astype(np.float32) if X.dtype.kind in "fiuO" else X
 
 
 class SinglePrecision:
@@ -153,7 +163,7 @@ SINGLE = pytest.mark.parametrize("estimator", [SingleClassifier, SingleRegressor
     ids=str,
 )
 def test_lbfgs_passes_every_check_in_float32(estimator, params):
-    assert_passes_every_check(estimator(**params))
+    assert_passes_every_check(estimator(**QUICK | params))
 
 
 @SINGLE
@@ -170,11 +180,16 @@ def test_lbfgs_passes_every_check_in_float32(estimator, params):
     ids=str,
 )
 def test_passes_every_check_in_float32_up_to_rounding(estimator, params, monkeypatch):
-    # The checks of sample weights compare sums over other rows, to 1e-7: one rounding.
-    tolerant = partial(estimator_checks.assert_allclose_dense_sparse, rtol=1e-5)
-    compare = estimator_checks._check_sample_weight_equivalence.__globals__
-    monkeypatch.setitem(compare, "assert_allclose_dense_sparse", tolerant)
-    assert_passes_every_check(estimator(**params))
+    # Weights and repeated rows are compared to 1e-7, but summed in another order.
+    compare = estimator_checks.assert_allclose_dense_sparse
+
+    def tolerant(x, y, rtol=1e-7, atol=1e-9, err_msg=""):
+        if "`sample_weight`" in err_msg:
+            rtol, atol = 1e-4, 1e-5
+        compare(x, y, rtol, atol, err_msg)
+
+    monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", tolerant)
+    assert_passes_every_check(estimator(**QUICK | params))
 
 
 @pytest.mark.parametrize("params", CONFIGURATIONS, ids=str)
@@ -345,14 +360,12 @@ def test_grid_over_lambda_in_a_pipeline():
     assert search.predict_proba(X).shape == (len(y), 2)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_search_gives_the_same_scores_in_parallel(binary, n_jobs, backend):
+def test_search_gives_the_same_scores_in_threads(binary):
     X, y = binary
     grid = {"reg_lambda": [1e-4, 1e-2, 1.0]}
     expected = GridSearchCV(classifier(), grid, cv=3).fit(X, y).cv_results_
-    with joblib.parallel_config(backend):
-        search = GridSearchCV(classifier(), grid, cv=3, n_jobs=n_jobs).fit(X, y)
+    with joblib.parallel_config("threading", n_jobs=2):
+        search = GridSearchCV(classifier(), grid, cv=3).fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     assert_array_equal(scores, expected["mean_test_score"])
 
@@ -576,7 +589,8 @@ def test_round_trip_of_a_memory_map(regression, tmp_path):
     joblib.dump(model, tmp_path / "model.joblib")
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
     assert_array_equal(mapped.predict(X), model.predict(X))
-    assert_array_equal(mapped.partial_fit(X, y).coefs_[0], model.fit(X, y).coefs_[0])
+    mapped.partial_fit(X, y)
+    assert_array_equal(mapped.coefs_[0], model.partial_fit(X, y).coefs_[0])
 
 
 @BOTH

@@ -375,8 +375,9 @@ cdef class Rule:
         Code of update.hpp.
     hyper : sequence of 4 floats
         momentum, beta_1, beta_2 (rho for RMSProp), epsilon.
-    segments : sequence of (begin, end, slot, l1, l2)
+    segments : sequence of (begin, end, slot, l1, l2, start, stop)
         Consecutive parameters under one elementwise penalty; together all of theta.
+        The last two are the ramp of MCP and SCAD.
     groups : sequence of (begin, rows, cols, by_columns, slot, l1, bounds, lines, kappa)
         Blocks under a group penalty: see GroupBlock in groups.hpp.
     """

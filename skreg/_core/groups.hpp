@@ -15,7 +15,14 @@
 namespace skreg {
 
 // Codes shared with skreg/_solvers/_stochastic.py.
-enum Slot { UNPENALIZED, COUPLED, DECOUPLED, PROXIMAL };
+enum Slot {
+    UNPENALIZED,
+    COUPLED,
+    DECOUPLED,
+    PROXIMAL,
+    COUPLED_CONCAVE,  // MCP and SCAD
+    PROXIMAL_CONCAVE
+};
 
 // A weight matrix (rows, cols) at `begin` whose rows, or columns, fall into groups:
 // group g holds lines[bounds[g]] ... lines[bounds[g + 1] - 1], with strength kappa[g].

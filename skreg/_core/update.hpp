@@ -5,6 +5,9 @@
 //   decoupled   w <- S((1 - lr l2)_+ w, lr l1)          before the move, no metric
 //   proximal    w <- S(u, t l1) / (1 + t l2), u = w - lr d / D, t = tau / D
 //
+// MCP and SCAD are l1 |w| whose slope falls linearly to 0 on the ramp (start, stop); they
+// fill the coupled and the proximal slot.
+//
 // with soft threshold S, direction d and diagonal metric D of the optimizer (D = 1
 // without one), and tau = lr / (1 - momentum): the step that heavy-ball momentum
 // takes in the end, so that the fixed point is the minimum for the stated lambda.
@@ -21,6 +24,11 @@ namespace skreg {
 // Codes shared with skreg/_solvers/_stochastic.py.
 enum Method { SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM };
 
+// One elementwise penalty, in the precision of the arrays.
+template <typename T> struct Strengths {
+    T l1, l2, start, stop;
+};
+
 // Scalars of one step, in the precision of the arrays. For Adam, bias corrections are
 // folded in: move = lr / (1 - beta_1^t), metric_scale = 1 / sqrt(1 - beta_2^t).
 // new_k = 1 - beta_k, rounded once.
@@ -28,9 +36,22 @@ template <typename T> struct StepScalars {
     T lr, move, tau, momentum, beta_1, beta_2, new_1, new_2, metric_scale, epsilon;
 };
 
+// Prox of a folded concave penalty at threshold t = step * l1. Short steps keep the
+// problem convex; long ones jump between the two local minima, 0 or soft and u.
+template <typename T> inline T concave_prox(T u, T t, T start, T stop) {
+    const T size = u < T(0) ? -u : u, soft = max(size - t, T(0));
+    const T room = stop - start - t, sum = start + stop;
+    const T ramp = size - t * (stop - size) / (room > T(0) ? room : T(1));
+    const T convex = size <= start + t ? soft : (size < stop ? ramp : size);
+    const T jump = t < sum ? T(0.5) * (sum + t) : std::sqrt(sum * t);
+    const T folded = size <= jump ? soft : size;
+    return sign(u) * (room > T(0) ? convex : folded);
+}
+
 template <typename T, int method, int slot>
 SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__restrict first,
-                T *__restrict second, ptrdiff_t n, StepScalars<T> s, T l1, T l2) {
+                T *__restrict second, ptrdiff_t n, StepScalars<T> s, Strengths<T> penalty) {
+    const T l1 = penalty.l1, l2 = penalty.l2, start = penalty.start, stop = penalty.stop;
     const T keep = max(T(1) - s.lr * l2, T(0)), cut = s.lr * l1;
     const T prox_l1 = s.tau * l1, prox_l2 = s.tau * l2;
     const T prox_factor = T(1) / (T(1) + prox_l2);
@@ -38,6 +59,11 @@ SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__res
     for (ptrdiff_t i = 0; i < n; ++i) {
         T g = grad[i], weight = w[i];
         if constexpr (slot == COUPLED) g += l1 * sign(weight) + l2 * weight;
+        if constexpr (slot == COUPLED_CONCAVE) {
+            const T size = weight < T(0) ? -weight : weight;
+            const T left = (stop - size) / (stop - start);
+            g += l1 * sign(weight) * (left > T(1) ? T(1) : max(left, T(0)));
+        }
         if constexpr (slot == DECOUPLED) weight = soft_threshold(keep * weight, cut);
 
         T direction = g, metric = T(1);
@@ -65,22 +91,30 @@ SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__res
             if constexpr (slot == PROXIMAL)
                 weight = soft_threshold(weight, prox_l1) * prox_factor;
         }
+        if constexpr (slot == PROXIMAL_CONCAVE)
+            weight = concave_prox(weight, prox_l1 / metric, start, stop);
         w[i] = weight;
     }
 }
 
 template <typename T, int method>
 void update_slot(int slot, T *w, const T *grad, T *first, T *second, ptrdiff_t n,
-                 const StepScalars<T> &s, T l1, T l2) {
+                 const StepScalars<T> &s, const Strengths<T> &penalty) {
     switch (slot) {
     case UNPENALIZED:
-        return update_run<T, method, UNPENALIZED>(w, grad, first, second, n, s, l1, l2);
+        return update_run<T, method, UNPENALIZED>(w, grad, first, second, n, s, penalty);
     case COUPLED:
-        return update_run<T, method, COUPLED>(w, grad, first, second, n, s, l1, l2);
+        return update_run<T, method, COUPLED>(w, grad, first, second, n, s, penalty);
     case DECOUPLED:
-        return update_run<T, method, DECOUPLED>(w, grad, first, second, n, s, l1, l2);
+        return update_run<T, method, DECOUPLED>(w, grad, first, second, n, s, penalty);
     case PROXIMAL:
-        return update_run<T, method, PROXIMAL>(w, grad, first, second, n, s, l1, l2);
+        return update_run<T, method, PROXIMAL>(w, grad, first, second, n, s, penalty);
+    case COUPLED_CONCAVE:
+        return update_run<T, method, COUPLED_CONCAVE>(w, grad, first, second, n, s,
+                                                      penalty);
+    case PROXIMAL_CONCAVE:
+        return update_run<T, method, PROXIMAL_CONCAVE>(w, grad, first, second, n, s,
+                                                       penalty);
     }
 }
 
@@ -103,9 +137,9 @@ StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper
     return s;
 }
 
-// What a step needs to know besides its rate. Each segment (begin, end, slot, l1, l2) is
-// a run of consecutive parameters under one penalty l1 |w| + l2 w^2 / 2; together they
-// cover all parameters. `hyper` is (momentum, beta_1, beta_2, epsilon), with RMSProp's
+// What a step needs to know besides its rate. Each segment (begin, end, slot, l1, l2,
+// start, stop) is a run of consecutive parameters under one penalty; together they cover
+// all parameters. `hyper` is (momentum, beta_1, beta_2, epsilon), with RMSProp's
 // rho as beta_2.
 struct UpdateRule {
     int method = SGD;
@@ -125,15 +159,16 @@ void update_segment(int method, const double *segment, T *theta, const T *grad, 
                     T *second, const StepScalars<T> &s) {
     const ptrdiff_t begin = ptrdiff_t(segment[0]), n = ptrdiff_t(segment[1]) - begin;
     const int slot = int(segment[2]);
-    const T l1 = T(segment[3]), l2 = T(segment[4]);
+    const Strengths<T> penalty{T(segment[3]), T(segment[4]), T(segment[5]),
+                               T(segment[6])};
     T *w = theta + begin, *m = first + begin, *v = second + begin;
     const T *g = grad + begin;
     switch (method) {
-    case SGD: return update_slot<T, SGD>(slot, w, g, m, v, n, s, l1, l2);
-    case MOMENTUM: return update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, l1, l2);
-    case NESTEROV: return update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, l1, l2);
-    case RMSPROP: return update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, l1, l2);
-    case ADAM: return update_slot<T, ADAM>(slot, w, g, m, v, n, s, l1, l2);
+    case SGD: return update_slot<T, SGD>(slot, w, g, m, v, n, s, penalty);
+    case MOMENTUM: return update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, penalty);
+    case NESTEROV: return update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, penalty);
+    case RMSPROP: return update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, penalty);
+    case ADAM: return update_slot<T, ADAM>(slot, w, g, m, v, n, s, penalty);
     }
 }
 
@@ -145,7 +180,7 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first, 
     T *buffer = reinterpret_cast<T *>(rule.buffer.data());
     for (const GroupBlock &block : rule.groups)
         groups_before(block, lr, theta, grad, buffer);
-    for (size_t k = 0; k < rule.segments.size(); k += 5)
+    for (size_t k = 0; k < rule.segments.size(); k += 7)
         update_segment(rule.method, &rule.segments[k], theta, grad, first, second, s);
     const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
     for (const GroupBlock &block : rule.groups)

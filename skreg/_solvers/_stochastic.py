@@ -7,11 +7,20 @@ import numpy as np
 from skreg._core import Rule, loss_gradient, step, train, write_metric
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
-from skreg.penalties import L1, L2, ElasticNet, GroupLasso, SparseGroupLasso
+from skreg.penalties import (
+    L1,
+    L2,
+    MCP,
+    SCAD,
+    ElasticNet,
+    GroupLasso,
+    SparseGroupLasso,
+)
 
 # Codes of _core/update.hpp.
 _METHODS = {"sgd": 0, "momentum": 1, "nesterov": 2, "rmsprop": 3, "adam": 4}
 _SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
+_CONCAVE_SLOTS = {"coupled": 4, "proximal": 5}
 
 # Floating-point operations per call of the core: Python, and with it Ctrl-C, is served
 # in between, some tens of times per second.
@@ -304,44 +313,51 @@ def compile_rule(solver, problem, lam):
     elementwise, groups, python_blocks = {}, [], []
     for block in problem.blocks():
         layer, penalty, s, shape = block
-        strength, slot = float(lam[layer]), _SLOTS[solver.modes[layer]]
-        l1, l2 = _elementwise_strengths(penalty, strength)
-        if l1 is None:
+        strength, mode = float(lam[layer]), solver.modes[layer]
+        terms = _elementwise(penalty, strength, mode)
+        if terms is None:
             python_blocks.append(block)
             continue
         if type(penalty) in (GroupLasso, SparseGroupLasso) and strength > 0:
-            groups.append((s.start, *_group_block(penalty, strength, shape, slot, l1)))
-            if slot == _SLOTS["decoupled"]:  # both shrinks belong together
+            groups.append(
+                (s.start, *_group_block(penalty, strength, shape, *terms[:2]))
+            )
+            if mode == "decoupled":  # both shrinks belong together
                 continue
-        if l1 or l2:
-            elementwise[s.start] = (slot, l1, l2)
+        elementwise[s.start] = terms if strength > 0 else _UNPENALIZED
     segments = []
     for s in problem.network.slices:
-        terms = elementwise.get(s.start, (0, 0.0, 0.0))
-        if segments and segments[-1][2:] == [*terms]:
+        terms = elementwise.get(s.start, _UNPENALIZED)
+        if segments and tuple(segments[-1][2:]) == terms:
             segments[-1][1] = s.stop
         else:
             segments.append([s.start, s.stop, *terms])
     return Rule(solver.method, solver.hyper, segments, groups), python_blocks
 
 
-def _elementwise_strengths(penalty, lam):
-    """(l1, l2) of the part l1 |w| + l2 w^2 / 2; None for what the core does not know.
+_UNPENALIZED = (0, 0.0, 0.0, 0.0, 0.0)
 
-    By exact type: a subclass may redefine what the core would bypass.
+
+def _elementwise(penalty, lam, mode):
+    """(slot, l1, l2, start, stop) of the elementwise part of a penalty.
+
+    None for a penalty that the core does not know. By exact type: a subclass may
+    redefine what the core would bypass.
     """
-    kind = type(penalty)
+    kind, slot = type(penalty), _SLOTS[mode]
     if kind is L1:
-        return lam, 0.0
+        return slot, lam, 0.0, 0.0, 0.0
     if kind is L2:
-        return 0.0, lam
+        return slot, 0.0, lam, 0.0, 0.0
     if kind is ElasticNet:
-        return lam * penalty.l1_ratio, lam * (1.0 - penalty.l1_ratio)
+        return slot, lam * penalty.l1_ratio, lam * (1.0 - penalty.l1_ratio), 0.0, 0.0
     if kind is GroupLasso:
-        return 0.0, 0.0
+        return slot, 0.0, 0.0, 0.0, 0.0
     if kind is SparseGroupLasso:
-        return lam * penalty.l1_ratio, 0.0
-    return None, None
+        return slot, lam * penalty.l1_ratio, 0.0, 0.0, 0.0
+    if kind in (MCP, SCAD):
+        return _CONCAVE_SLOTS[mode], lam, 0.0, *penalty.ramp(lam)
+    return None
 
 
 def _group_block(penalty, lam, shape, slot, l1):
