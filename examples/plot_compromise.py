@@ -75,7 +75,11 @@ left.suptitle(f"one training, λ = {reg_lambdas[chosen]:.2g}")
 ax = right.subplots()
 right.suptitle("where the trainings end")
 ax.plot(penalty, data_loss, "o-", color="black", ms=4, lw=1)
-for k, color, dash in ((2, "#009E73", "-."), (6, "#D55E00", "--"), (12, "#0072B2", ":")):
+for k, color, dash in (
+    (2, "#009E73", "-."),
+    (6, "#D55E00", "--"),
+    (12, "#0072B2", ":"),
+):
     omega = penalty[k] + np.array([-0.35, 0.35]) / (1 + 3 * reg_lambdas[k])
     tangent = data_loss[k] - reg_lambdas[k] * (omega - penalty[k])
     label = f"λ = {reg_lambdas[k]:.2g}"

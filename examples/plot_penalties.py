@@ -38,9 +38,7 @@ groups = [
     GroupLasso(weighted=False),
     SparseGroupLasso(weighted=False),
 ]
-group = PenaltyDisplay.from_penalties(
-    groups, neighbors=[1.5], ax=below.subplots(1, 3)
-)
+group = PenaltyDisplay.from_penalties(groups, others=[1.5], ax=below.subplots(1, 3))
 below.suptitle("groups: w in the row (w, 1.5)")
 
 # %%

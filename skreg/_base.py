@@ -3,18 +3,16 @@
 import copy
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import update_wrapper
 from types import MethodType
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring
-from sklearn.utils import (
-    check_random_state,
-)
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _prune
@@ -65,6 +63,18 @@ class streaming_method:
         return MethodType(self.method, estimator)
 
 
+class Training(NamedTuple):
+    """What a fit works on, but lambda: made of checked parameters and data."""
+
+    problem: Problem
+    solver: Deterministic | Stochastic
+    modes: tuple  # resolved decay mode per layer
+    theta: np.ndarray  # start
+    rng: np.random.RandomState  # as it is after the start was drawn
+    validate: Callable | None  # maps theta to a validation score, for early stopping
+    dtype: np.dtype  # of the fitted weights
+
+
 class BaseRegMLP(BaseEstimator):
     """Base of classifier and regressor, which add targets, scores and predictions."""
 
@@ -113,49 +123,66 @@ class BaseRegMLP(BaseEstimator):
             Names the parameter or the data at fault and what is allowed.
         """
         with self._unchanged_on_error(), single_blas_thread():
+            if not self.warm_start:
+                self._used_features = None  # a cold fit is on all inputs
             check = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, check, incremental=False)
 
-    def _fit(
+    def _fit(self, X, y, sample_weight, given_validation, incremental, classes=None):
+        warm = (self.warm_start or incremental) and hasattr(self, "coefs_")
+        training = self._prepare(
+            X, y, sample_weight, given_validation, warm, incremental, classes
+        )
+        problem, theta, rng = training.problem, training.theta, training.rng
+        lam = validation.check_reg_lambda(self, problem.network.n_layers)
+        validation.warn_if_vacuous(problem.penalties, lam)
+        monitor = self._monitor(training)
+        if warm and incremental:  # a stream stops and slows down as one fit would
+            monitor.best_loss = np.inf if self.best_loss_ is None else self.best_loss_
+            monitor.count = self._no_improvement_count
+        state = self._solver_state if warm else None
+        result = training.solver.solve(problem, lam, theta, rng, monitor, state)
+        self._finish(result, monitor, training, warm)
+        self._warn(result, monitor, incremental)
+        return self
+
+    def _prepare(
         self,
         X,
         y,
-        sample_weight,
-        given_validation,
-        incremental,
+        sample_weight=None,
+        given_validation=(None, None, None),
+        warm=False,
+        incremental=False,
         classes=None,
-        used_features=None,
     ):
+        """Check parameters and data; return all that a fit works on, but lambda."""
         validation.check_parameters(self)
+        validation.check_scorer(self)
         hidden = validation.check_hidden_layer_sizes(self)
-        warm = (self.warm_start or incremental) and hasattr(self, "coefs_")
         X, y = validation.check_X_y(self, X, y, not warm, **self._y_options)
-        if not warm:
-            self._used_features = used_features
         sample_weight = validation.check_sample_weight(sample_weight, X)
         targets, loss, n_outputs = self._encode_targets(y, warm, incremental, classes)
         weights = self._training_weights(y, sample_weight, incremental)
-        used = self._used_features
-        n_inputs = X.shape[1] if used is None else len(used)
-        network = Network((n_inputs, *hidden, n_outputs), self.activation)
+        X = validation.core_matrix(X, X.dtype)
+        inputs = _prune.take_inputs(X, self._used_features)
+        network = Network((inputs.shape[1], *hidden, n_outputs), self.activation)
         penalties = validation.check_penalties(self, network.shapes)
-        lam = validation.check_reg_lambda(self, network.n_layers)
-        validation.warn_if_vacuous(penalties, lam)
         modes = self._resolve_modes(penalties, loss)
 
         dtype = X.dtype
         work_dtype = np.dtype(np.float64) if self.solver == "lbfgs" else dtype
         rng = self._generator(warm and incremental)
         if warm:
+            self._check_same_network(network)
             theta = network.pack(self.coefs_, self.intercepts_, work_dtype)
         else:
             theta = network.initial_theta(rng, dtype).astype(work_dtype, copy=False)
-        X = validation.core_matrix(X, dtype)
         rows, validate = self._validation_score(
             X, y, targets, sample_weight, weights, given_validation, network, loss, rng
         )
         problem = Problem(
-            _prune.take_inputs(X, used),
+            inputs,
             targets,
             weights,
             network,
@@ -167,18 +194,11 @@ class BaseRegMLP(BaseEstimator):
         )
         if not problem.weight_sum > 0:
             raise ValueError("The weights of all training rows are 0.")
-        monitor = Monitor(self.tol, self.n_iter_no_change, validate, self.verbose)
-        if warm and incremental:  # a stream stops and slows down as one fit would
-            monitor.best_loss = np.inf if self.best_loss_ is None else self.best_loss_
-            monitor.count = self._no_improvement_count
         solver = self._make_solver(problem.n_rows, modes, incremental)
-        state = self._solver_state if warm else None
-        result = solver.solve(problem, lam, theta, rng, monitor, state)
-        self._finish(result, monitor, network, loss, dtype, warm, incremental)
-        self._rng = rng
-        self.decay_mode_ = modes[0] if len(set(modes)) == 1 else list(modes)
-        self.t_ = (self.t_ if warm else 0) + result.n_iter * problem.n_rows
-        return self
+        return Training(problem, solver, modes, theta, rng, validate, dtype)
+
+    def _monitor(self, training):
+        return Monitor(self.tol, self.n_iter_no_change, training.validate, self.verbose)
 
     @contextmanager
     def _unchanged_on_error(self):
@@ -190,11 +210,25 @@ class BaseRegMLP(BaseEstimator):
             self.__dict__.update(before)
             raise
 
+    def _check_same_network(self, network):
+        fitted = tuple(W.shape[1] for W in self.coefs_)
+        if fitted[:-1] != network.units[1:-1]:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the "
+                f"fitted network, whose hidden layers have {fitted[:-1]} units. A warm "
+                "start needs the same; set warm_start=False to fit anew."
+            )
+        if fitted[-1] != network.units[-1]:
+            raise ValueError(
+                f"y has {network.units[-1]} outputs, but the fitted network has "
+                f"{fitted[-1]} outputs."
+            )
+
     def _generator(self, resume):
         """A stream of partial_fit calls shuffles as one fit would."""
         if resume and getattr(self, "_rng", None) is not None:
             return copy.deepcopy(self._rng)
-        return check_random_state(self.random_state)
+        return validation.check_random_state(self)
 
     def _resolve_modes(self, penalties, loss):
         if self.solver == "lbfgs" and not loss.is_smooth:
@@ -215,7 +249,7 @@ class BaseRegMLP(BaseEstimator):
             warnings.warn(
                 f"Got batch_size={batch_size}, larger than the {n_rows} training "
                 "samples. It is clipped.",
-                stacklevel=4,
+                stacklevel=5,
             )
         shared = (
             "learning_rate learning_rate_init power_t momentum nesterovs_momentum "
@@ -230,20 +264,24 @@ class BaseRegMLP(BaseEstimator):
             **{name: getattr(self, name) for name in shared.split()},
         )
 
-    def _finish(self, result, monitor, network, loss, dtype, warm, incremental):
-        """Turn a result into fitted attributes, warnings and errors."""
+    def _finish(self, result, monitor, training, warm=False):
+        """Turn a result into fitted attributes."""
+        network, modes = training.problem.network, training.modes
         theta = result.theta
         if monitor.best_theta is not None:
             theta = monitor.best_theta
         if not np.isfinite(theta).all():
             raise ValueError(_NON_FINITE)
-        self._warn(result, monitor, incremental)
-        theta = theta.astype(dtype, copy=False)
+        theta = theta.astype(training.dtype, copy=False)
         self.coefs_, self.intercepts_ = network.coefs(theta), network.intercepts(theta)
         self.n_iter_ = result.n_iter
         self.n_layers_ = network.n_layers + 1
         self.n_outputs_ = network.units[-1]
-        self.out_activation_ = loss.out_activation
+        self.out_activation_ = training.problem.loss.out_activation
+        self.decay_mode_ = modes[0] if len(set(modes)) == 1 else list(modes)
+        n_samples = result.n_iter * training.problem.n_rows
+        self.t_ = (self.t_ if warm else 0) + n_samples
+        self._rng = training.rng
         self.optimality_ = result.optimality
         self._solver_state = result.state
         self._no_improvement_count = monitor.count
@@ -284,7 +322,7 @@ class BaseRegMLP(BaseEstimator):
             )
         else:
             return
-        warnings.warn(message, category, stacklevel=5)
+        warnings.warn(message, category, stacklevel=4)
 
     # Early stopping ------------------------------------------------------------------
 
@@ -301,7 +339,7 @@ class BaseRegMLP(BaseEstimator):
             return None, None
         if X_val is not None:
             y_val, rows = given[1], None
-            targets_val = self._encode_validation_targets(y_val)
+            targets_val = self._encode_validation_targets(y_val, network.units[-1])
             X_val = validation.core_matrix(X_val, X.dtype)
         else:
             rows, held_out = validation.split_rows(
@@ -321,8 +359,13 @@ class BaseRegMLP(BaseEstimator):
             X_val, y_val, targets_val, weight_val, network, loss
         )
 
-    def _score_function(self, X_val, y_val, targets_val, weight_val, network, loss):
-        """Score of parameters theta on the validation set."""
+    def _score_function(
+        self, X_val, y_val, targets_val, weight_val, network, loss, options=None
+    ):
+        """Score of parameters theta on the validation set.
+
+        `options` are the keyword arguments of a scorer; None passes the weights.
+        """
         inputs = _prune.take_inputs(X_val, self._used_features)
         if self.scoring == "loss":
             problem = Problem(
@@ -346,8 +389,9 @@ class BaseRegMLP(BaseEstimator):
 
             return score
 
-        scorer = check_scoring(self, scoring=self.scoring)
-        options = {} if weight_val is None else {"sample_weight": weight_val}
+        scorer = validation.check_scorer(self)
+        if options is None:
+            options = {} if weight_val is None else {"sample_weight": weight_val}
         probe = copy.copy(self)  # fitted as far as predicting goes, without names
         probe.__dict__.pop("feature_names_in_", None)
         probe.out_activation_, probe.n_outputs_ = loss.out_activation, network.units[-1]
@@ -511,10 +555,9 @@ class BaseRegMLP(BaseEstimator):
         used = _prune.support(self)
         validation.check_X(self, X)
         dense = clone(self).set_params(penalty=penalty, **params)
+        dense._used_features = used
         with single_blas_thread():
-            return dense._fit(
-                X, y, sample_weight, (None,) * 3, incremental=False, used_features=used
-            )
+            return dense._fit(X, y, sample_weight, (None,) * 3, incremental=False)
 
     # What differs between the tasks --------------------------------------------------
 
@@ -523,7 +566,7 @@ class BaseRegMLP(BaseEstimator):
         """Return targets as the loss reads them, the loss, and n_outputs."""
 
     @abstractmethod
-    def _encode_validation_targets(self, y):
+    def _encode_validation_targets(self, y, n_outputs):
         """Return targets of a validation set given by the user."""
 
     @abstractmethod

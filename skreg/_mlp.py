@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import check_array, column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from skreg import _docs
@@ -198,6 +198,11 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
 
     def _encode_targets(self, y, warm, incremental, classes):
         check_classification_targets(y)
+        if type_of_target(y) == "multiclass-multioutput":
+            raise ValueError(
+                "RegMLPClassifier does not support multiclass-multioutput targets: y "
+                "must be 1D, or a multilabel indicator matrix of 0 and 1."
+            )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not warm:
@@ -254,8 +259,8 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             )
         return np.searchsorted(self.classes_, y).astype(np.float64)[:, None]
 
-    def _encode_validation_targets(self, y):
-        return self._indices(np.asarray(y), "y_val")
+    def _encode_validation_targets(self, y, n_outputs):
+        return self._indices(y if sparse.issparse(y) else np.asarray(y), "y_val")
 
     def _training_weights(self, y, sample_weight, incremental):
         if self.class_weight is None:
@@ -267,6 +272,11 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
                 "weights, or sample_weight."
             )
         weights = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError(
+                "The 'class_weight' parameter of RegMLPClassifier must hold finite "
+                f"weights >= 0. Got {self.class_weight!r} instead."
+            )
         return weights if sample_weight is None else weights * sample_weight
 
     def _stratify(self, targets, network):
@@ -412,15 +422,23 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         targets = self._columns(y, loss)
         return targets, loss, targets.shape[1]
 
-    def _columns(self, y, loss):
+    def _columns(self, y, loss, name="y"):
         targets = np.asarray(y, np.float64)
         if targets.ndim == 1:
             targets = targets[:, None]
-        loss.check_targets(targets)
+        loss.check_targets(targets, name)
         return targets
 
-    def _encode_validation_targets(self, y):
-        return self._columns(y, regression_loss(self.loss, self.quantile))
+    def _encode_validation_targets(self, y, n_outputs):
+        if np.ndim(y) > 2:
+            raise ValueError(f"y_val must be 1D or 2D, got {np.ndim(y)} dimensions.")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_val")
+        targets = self._columns(y, regression_loss(self.loss, self.quantile), "y_val")
+        if targets.shape[1] != n_outputs:
+            raise ValueError(
+                f"y_val has {targets.shape[1]} outputs, but y has {n_outputs}."
+            )
+        return targets
 
     def _default_score(self, loss, raw, targets, sample_weight):
         predicted = loss.predict(raw)

@@ -21,6 +21,14 @@ def _blas():
     return ThreadpoolController().select(user_api="blas")
 
 
+def _take_ownership():
+    # Since 3.8, threadpoolctl lets one thread at a time change OpenBLAS and silently
+    # ignores the others; here the last user may be another thread than the first.
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
 @contextmanager
 def single_blas_thread():
     """Limit BLAS to one thread until the last concurrent user of this context is done.
@@ -31,6 +39,7 @@ def single_blas_thread():
     global _active, _limiter
     with _lock:
         if _active == 0:
+            _take_ownership()
             _limiter = _blas().limit(limits=1)
         _active += 1
     try:
@@ -39,4 +48,6 @@ def single_blas_thread():
         with _lock:
             _active -= 1
             if _active == 0:
+                _take_ownership()
                 _limiter.restore_original_limits()
+                _take_ownership()

@@ -8,6 +8,8 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
+from sklearn import utils
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils.validation import validate_data
@@ -124,6 +126,23 @@ def parameter_error(estimator, name, allowed):
     )
 
 
+def check_random_state(estimator):
+    """Return a RandomState for the parameter of that name."""
+    try:
+        return utils.check_random_state(estimator.random_state)
+    except ValueError:
+        raise parameter_error(
+            estimator, "random_state", "an int in [0, 2**32), a RandomState or None"
+        ) from None
+
+
+def check_scorer(estimator):
+    """Return the scorer of the `scoring` parameter; None for "loss" and None."""
+    if estimator.scoring is None or estimator.scoring == "loss":
+        return None
+    return check_scoring(estimator, scoring=estimator.scoring)
+
+
 def check_hidden_layer_sizes(estimator):
     """Hidden layer sizes as a tuple of int; an int counts as one layer."""
     sizes = estimator.hidden_layer_sizes
@@ -172,8 +191,8 @@ def warn_if_vacuous(penalties, lam):
     free = [p is None or strength == 0 for p, strength in zip(penalties, lam)]
     if grouped and any(free[1:]):
         warnings.warn(
-            f"penalty={first!r} acts on the inputs, but layer {free.index(True, 1) + 1} "
-            "is not penalized: the network can shrink its first layer and grow that "
+            f"penalty={first!r} acts on the inputs, but layer "
+            f"{free.index(True, 1) + 1} is not penalized: the network can shrink its first layer and grow that "
             "one, and no input is dropped. Penalize every layer, for instance by "
             "penalty=[GroupLasso(), L2()] with a positive reg_lambda for each.",
             stacklevel=5,
@@ -337,12 +356,18 @@ def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
         sample_weight is None or np.ptp(sample_weight) == 0
     )
     distinct = np.arange(X.shape[0]) if plain else counted[first]
-    train, validation = train_test_split(
-        distinct,
-        test_size=validation_fraction,
-        stratify=None if stratify is None else stratify[distinct],
-        random_state=rng,
-    )
+    try:
+        train, validation = train_test_split(
+            distinct,
+            test_size=validation_fraction,
+            stratify=None if stratify is None else stratify[distinct],
+            random_state=rng,
+        )
+    except ValueError as error:
+        raise ValueError(
+            "The data cannot be split for early_stopping with "
+            f"validation_fraction={validation_fraction}: {error}"
+        ) from error
     if validation.size < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the "

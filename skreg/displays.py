@@ -28,10 +28,10 @@ __all__ = [
 
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY = _COLORS
+_BLUE, _RED, _GREEN, _, _ORANGE, _SKY = _COLORS
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _GRAY = "0.55"
-_MODES = ("coupled", "decoupled", "proximal")
+_PENALTIES = ("l1", "l2", "elasticnet")
 
 
 class _Display:
@@ -65,10 +65,8 @@ class _Display:
         try:
             import matplotlib.pyplot as plt
         except ImportError as error:
-            raise ImportError(
-                f"{name} needs matplotlib to plot. Install it with "
-                "`pip install skreg[plot]`."
-            ) from error
+            message = f"{name} needs matplotlib: run `pip install skreg[plot]`."
+            raise ImportError(message) from error
         if ax is None:
             size = (6.0, 4.0) if n == 1 else (1.5 + 2.5 * n, 3.6)
             figure = plt.figure(figsize=size, layout="constrained")
@@ -80,8 +78,8 @@ class _Display:
             return grid.subplots(squeeze=False)[0]
         if len(axes) != n:
             raise ValueError(
-                f"`ax` must be None, one Axes, or one per panel of {name}, which has "
-                f"{n}; got {len(axes)}."
+                f"`ax` must be None, one Axes, or one for each of the {n} panels of "
+                f"{name}; got {len(axes)}."
             )
         return axes
 
@@ -100,8 +98,8 @@ def _lambda_axis(ax, reg_lambdas, chosen):
     if np.min(reg_lambdas) > 0:
         ax.set_xscale("log")
     else:
-        smallest = np.min(reg_lambdas[reg_lambdas > 0], initial=np.inf)
-        ax.set_xscale("symlog", linthresh=smallest if np.isfinite(smallest) else 1.0)
+        smallest = np.min(reg_lambdas[reg_lambdas > 0], initial=1.0)
+        ax.set_xscale("symlog", linthresh=smallest)
     ax.set_xlabel("regularization strength λ (reg_lambda)")
 
 
@@ -110,22 +108,24 @@ def _check_shape(name, values, shape):
     values = np.asarray(values, dtype=np.float64)
     fits = (length is None or length == n for length, n in zip(shape, values.shape))
     if values.ndim != len(shape) or not all(fits):
-        expected = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"`{name}` must have shape ({expected}); got {values.shape}.")
+        raise ValueError(
+            f"`{name}` must have shape {shape}, None being any; got {values.shape}."
+        )
     return values
 
 
-def _penalty_name(penalty):
-    return repr(penalty).removesuffix("()")
+def _penalty_names(penalties):
+    """Names of the classes, with the parameters where one class occurs twice."""
+    names = [type(penalty).__name__ for penalty in penalties]
+    return names if len(set(names)) == len(names) else [*map(repr, penalties)]
 
 
 def _score_name(estimator):
     scoring = getattr(estimator, "scoring", None)
     if isinstance(scoring, str):
         return scoring.replace("_", " ")
-    if scoring is None and is_classifier(estimator):
-        return "accuracy"
-    return "R²" if scoring is None and is_regressor(estimator) else "score"
+    names = {is_classifier(estimator): "accuracy", is_regressor(estimator): "R²"}
+    return "score" if scoring is not None else names.get(True, "score")
 
 
 class LambdaPathDisplay(_Display):
@@ -140,11 +140,9 @@ class LambdaPathDisplay(_Display):
     reg_lambda : float, default=None
         The chosen λ, marked by a vertical line.
     names : sequence of str of length n_curves, default=None
-        Names of the curves; None numbers them from 0.
-    n_named : int, default=6
-        So many curves, the largest ones at the chosen (or else the smallest) λ, have
-        colors and names. The others are gray.
-    value_name : str, default="weight"
+        Names of the curves; None numbers them from 0. The six largest curves at the
+        chosen (or else the smallest) λ show theirs, the others are gray.
+    ylabel : str, default="weight"
         Label of the y axis.
 
     Examples
@@ -159,21 +157,13 @@ class LambdaPathDisplay(_Display):
     """
 
     def __init__(
-        self,
-        reg_lambdas,
-        values,
-        *,
-        reg_lambda=None,
-        names=None,
-        n_named=6,
-        value_name="weight",
+        self, reg_lambdas, values, *, reg_lambda=None, names=None, ylabel="weight"
     ):
         self.reg_lambdas = _check_shape("reg_lambdas", reg_lambdas, (None,))
         self.values = _check_shape("values", values, (len(self.reg_lambdas), None))
         self.reg_lambda = reg_lambda
         self.names = names
-        self.n_named = n_named
-        self.value_name = value_name
+        self.ylabel = ylabel
 
     @classmethod
     def from_coefs(
@@ -195,32 +185,27 @@ class LambdaPathDisplay(_Display):
         ax : as in `plot`
         **options : arguments of the constructor
         """
-        matrices = np.stack([_matrix(entry, layer) for entry in coefs])
-        if kind == "weights":
-            values, name = matrices.reshape(len(matrices), -1), "weight"
-        elif kind == "inputs":
-            values, name = np.linalg.norm(matrices, axis=2), "norm of outgoing weights"
-        elif kind == "units":
-            values, name = np.linalg.norm(matrices, axis=1), "norm of incoming weights"
+        what = {
+            "inputs": (2, "norm of outgoing weights"),
+            "units": (1, "norm of incoming weights"),
+            "weights": (None, "weight"),
+        }
+        if kind not in what:
+            raise ValueError(f"`kind` must be one of {list(what)}; got {kind!r}.")
+        axis, label = what[kind]
+        values = np.stack([W if np.ndim(W[0]) == 1 else W[layer] for W in coefs])
+        if axis is None:
+            values = values.reshape(len(values), -1)
         else:
-            raise ValueError(
-                f"`kind` must be 'inputs', 'units' or 'weights'; got {kind!r}."
-            )
-        options.setdefault("value_name", f"{name}, layer {layer + 1}")
+            values = np.linalg.norm(values, axis=axis)
+        options.setdefault("ylabel", f"{label}, layer {layer + 1}")
         return cls(reg_lambdas, values, **options).plot(ax)
 
     @classmethod
     def from_estimator(cls, estimator, coefs, **options):
-        """Draw a path over the grid of a fitted cross-validated estimator.
+        """As `from_coefs`, on the grid and with the choice of a fitted CV estimator.
 
-        Parameters
-        ----------
-        estimator : RegMLPClassifierCV, RegMLPRegressorCV or similar
-            Has `reg_lambdas_` and the chosen `reg_lambda_`.
-        coefs : sequence of length n_lambdas
-            As in `from_coefs`, in the order of `reg_lambdas_`.
-        **options : dict
-            Other arguments of `from_coefs` and of the constructor.
+        It has `reg_lambdas_`, in the order of `coefs`, and `reg_lambda_`.
         """
         check_is_fitted(estimator, "reg_lambdas_")
         if options.get("kind", "inputs") == "inputs" and options.get("layer", 0) == 0:
@@ -234,31 +219,25 @@ class LambdaPathDisplay(_Display):
         at = lambdas[0] if self.reg_lambda is None else self.reg_lambda
         sizes = np.abs(values[np.argmin(np.abs(lambdas - at))])
         ranking = np.argsort(-sizes, kind="stable")
-        named, others = ranking[: self.n_named], ranking[self.n_named :]
+        named, others = ranking[:6], ranking[6:]
         for k, curve in enumerate(named):
             name = str(curve) if self.names is None else str(self.names[curve])
-            style = {"color": _COLORS[k % 6], "ls": _DASHES[k // 6 % 6], "zorder": 3}
-            ax.plot(lambdas, values[:, curve], lw=1.8, label=name, **style)
+            style = {"color": _COLORS[k], "lw": 1.8, "zorder": 3, "label": name}
+            ax.plot(lambdas, values[:, curve], **style)
         if len(others):
             lines = ax.plot(lambdas, values[:, others], color="0.75", lw=0.7)
             lines[0].set_label(f"{len(others)} others")
         ax.axhline(0, color="black", lw=0.6)
         _lambda_axis(ax, lambdas, self.reg_lambda)
-        ax.set_ylabel(self.value_name)
+        ax.set_ylabel(self.ylabel)
         # Numbers of nonzero curves along the top, as in glmnet.
         counts = np.count_nonzero(values, axis=1)
-        ticks = np.linspace(0, len(lambdas) - 1, 7).round().astype(int)
+        ticks = np.unique(np.linspace(0, len(lambdas) - 1, 7).astype(int))
         top = ax.secondary_xaxis("top")
         top.set_xticks(lambdas[ticks], [str(count) for count in counts[ticks]])
         top.minorticks_off()
         top.set_xlabel("number of nonzero curves")
         _legend_outside(ax)
-
-
-def _matrix(entry, layer):
-    """A matrix, given alone or in a list of matrices."""
-    alone = np.ndim(entry[0]) == 1
-    return np.asarray(entry if alone else entry[layer], dtype=np.float64)
 
 
 class LambdaValidationDisplay(_Display):
@@ -313,15 +292,10 @@ class LambdaValidationDisplay(_Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **options):
-        """Draw the scores of a fitted cross-validated estimator.
+        """Draw the scores of a fitted CV estimator.
 
-        Parameters
-        ----------
-        estimator : RegMLPClassifierCV, RegMLPRegressorCV or similar
-            Has `reg_lambdas_`, `mean_scores_`, `std_error_`, the chosen `reg_lambda_`,
-            and maybe `train_scores_` of shape (n_folds, n_lambdas).
-        ax : as in `plot`
-        **options : arguments of the constructor
+        It has `reg_lambdas_`, `mean_scores_`, `std_error_`, `reg_lambda_`, and maybe
+        `train_scores_`. `ax` is as in `plot`, the options are those of the constructor.
         """
         check_is_fitted(estimator, "mean_scores_")
         stored = {
@@ -356,12 +330,8 @@ class LambdaValidationDisplay(_Display):
         ax.set_ylabel(self.score_name)
         ax.set_title("← may overfit", loc="left", fontsize="small")
         ax.set_title("may underfit →", loc="right", fontsize="small")
-        handles = ax.get_legend_handles_labels()
-        order = np.argsort(
-            [text not in ("validation", "training") for text in handles[1]],
-            kind="stable",
-        )
-        _legend_outside(ax, handles=[handles[0][k] for k in order])
+        others = [line for line in ax.lines if line.get_label()[0] != "_"]
+        _legend_outside(ax, handles=[*ax.containers, *others])
 
 
 def _mean_and_error(scores, std_error, n):
@@ -382,18 +352,13 @@ class LossCurveDisplay(_Display):
     Parameters
     ----------
     data_loss, penalty : array-like of shape (n_iterations,)
-        The two terms of the objective; the penalty includes λ. If all are positive,
-        their axis is logarithmic.
+        The two terms of the attribute `objective`; the penalty includes λ. If all are
+        positive, their axis is logarithmic.
     validation : array-like of shape (n_validations,), default=None
         Validation score of the last `n_validations` iterations.
     validation_name : str, default="validation score"
         Name of this curve. "validation loss" is drawn on the axis of the losses,
         anything else on one of its own, at the right.
-
-    Attributes
-    ----------
-    objective : ndarray of shape (n_iterations,)
-        The sum of the two terms.
 
     Examples
     --------
@@ -416,14 +381,7 @@ class LossCurveDisplay(_Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Draw the curves of a fitted network.
-
-        Parameters
-        ----------
-        estimator : RegMLPClassifier or RegMLPRegressor
-            Fitted. With ``early_stopping=True`` it has a validation curve.
-        ax : as in `plot`
-        """
+        """Draw the curves of a fitted network; `ax` as in `plot`."""
         check_is_fitted(estimator, "data_loss_curve_")
         validation = estimator.validation_scores_
         if validation is not None and estimator.scoring == "loss":
@@ -443,16 +401,14 @@ class LossCurveDisplay(_Display):
         ax.plot(epochs, self.objective, "k-", lw=2.5, label="objective")
         ax.plot(epochs, self.data_loss, "--", color=_BLUE, label="data loss")
         ax.plot(epochs, self.penalty, "-.", color=_RED, label="penalty")
-        ax.set_xlabel("iteration (epoch)")
-        ax.set_ylabel("loss, mean per sample")
+        ax.set(xlabel="iteration (epoch)", ylabel="loss, mean per sample")
         handles = ax.get_lines()
         if self.validation is not None:
             shared = self.validation_name == "validation loss"
             target = ax if shared else ax.twinx()
-            at, style = epochs[n - len(self.validation) :], {"color": _GREEN, "lw": 2}
-            curve = target.plot(at, self.validation, ":", **style)
-            curve[0].set_label(self.validation_name)
-            handles = [*handles, *curve]
+            at = epochs[n - len(self.validation) :]
+            style = {"color": _GREEN, "lw": 2, "label": self.validation_name}
+            handles = [*handles, *target.plot(at, self.validation, ":", **style)]
             if not shared:
                 target.set_ylabel(self.validation_name, color=_GREEN)
         if self.data_loss.min() > 0 and self.penalty.min() > 0:
@@ -501,15 +457,7 @@ class WeightsDisplay(_Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **options):
-        """Draw all weight matrices of a fitted network.
-
-        Parameters
-        ----------
-        estimator : RegMLPClassifier or RegMLPRegressor
-            Fitted.
-        ax : as in `plot`
-        **options : arguments of the constructor
-        """
+        """Draw the matrices of a fitted network; options as in the constructor."""
         check_is_fitted(estimator, "coefs_")
         return cls(estimator.coefs_, **options).plot(ax)
 
@@ -521,8 +469,7 @@ class WeightsDisplay(_Display):
         axes = np.atleast_1d(axes)
         names = self.names or [f"layer {k + 1}" for k in range(len(axes))]
         for panel, name, share in zip(axes, names, self.sparsity):
-            digits = 0 if share in (0, 1) or 0.005 <= share <= 0.995 else 2
-            title = f"{name}\n{100 * share:.{digits}f} % exact zeros"
+            title = f"{name}\n{100 * share:.1f} % exact zeros"
             panel.set_title(title, fontsize="medium")
         (self._draw_images if self.kind == "image" else self._draw_histograms)(axes)
 
@@ -532,12 +479,10 @@ class WeightsDisplay(_Display):
         sizes = np.concatenate([np.abs(W[W != 0]) for W in self.coefs])
         limit = np.quantile(sizes, 0.99) if sizes.size else 1.0
         cmap = mpl.colormaps["RdBu_r"].with_extremes(bad=_GRAY)
-        style = {"cmap": cmap, "vmin": -limit, "vmax": limit}
+        style = {"cmap": cmap, "vmin": -limit, "vmax": limit, "aspect": "auto"}
         for panel, W in zip(axes, self.coefs):
             masked = np.ma.masked_equal(W, 0)
-            image = panel.imshow(
-                masked, aspect="auto", interpolation="nearest", **style
-            )
+            image = panel.imshow(masked, interpolation="nearest", **style)
             panel.set_xlabel("to unit")
             for axis in (panel.xaxis, panel.yaxis):
                 axis.get_major_locator().set_params(integer=True)
@@ -550,22 +495,16 @@ class WeightsDisplay(_Display):
         _legend_outside(bar.ax, handles=[zero], handlelength=1.0, **place)
 
     def _draw_histograms(self, axes):
-        handles = {}
         for panel, W in zip(axes, self.coefs):
             nonzero, n_zeros = W[W != 0], np.count_nonzero(W == 0)
             limit = np.max(np.abs(nonzero), initial=1e-12)
             edges = np.linspace(-limit, limit, 32)  # 31 bins, one of them around 0
             panel.hist(nonzero, edges, color=_BLUE, label="nonzero weights")
-            if n_zeros:
-                style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}
-                panel.bar(0.0, n_zeros, 0.6 * (edges[1] - edges[0]), **style)
-            panel.set_yscale("log")
-            panel.set_ylim(bottom=0.5)
-            panel.set_xlabel("weight")
-            artists, labels = panel.get_legend_handles_labels()
-            handles.update(zip(labels, artists))
+            style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}
+            panel.bar(0.0, n_zeros, 0.6 * (edges[1] - edges[0]), **style)
+            panel.set(yscale="log", ylim=(0.5, None), xlabel="weight")
         axes[0].set_ylabel("number of weights")
-        _legend_outside(axes[-1], handles=list(handles.values()))
+        _legend_outside(axes[-1])
 
 
 class PenaltyDisplay(_Display):
@@ -600,14 +539,7 @@ class PenaltyDisplay(_Display):
 
     @classmethod
     def from_penalties(
-        cls,
-        penalties=("l1", "l2", "elasticnet"),
-        *,
-        reg_lambda=1.0,
-        step=1.0,
-        limit=4.0,
-        neighbors=(),
-        ax=None,
+        cls, penalties=_PENALTIES, *, reg_lambda=1.0, step=1.0, others=(), ax=None
     ):
         """Compute and draw the three functions.
 
@@ -616,28 +548,26 @@ class PenaltyDisplay(_Display):
         penalties : sequence of str or Penalty, default=("l1", "l2", "elasticnet")
             As the `penalty` of the estimators.
         reg_lambda, step : float, default=1.0
-            λ, and the step of the prox.
-        limit : float, default=4.0
-            The weight runs from -limit to limit.
-        neighbors : sequence of float, default=()
+            λ, and the step of the prox. The weight runs from -4λ to 4λ.
+        others : sequence of float, default=()
             Other weights of the same row, held fixed: they matter to penalties of
             groups. The value drawn is the excess over that at w = 0.
         ax : as in `plot`
         """
-        weights = np.linspace(-limit, limit, 401)
-        rows = [np.array([[w, *neighbors]]) for w in weights]
-        origin = np.array([[0.0, *neighbors]])
+        weights = 4 * reg_lambda * np.linspace(-1, 1, 401)
+        rows = [np.array([[w, *others]]) for w in weights]
+        origin = np.array([[0.0, *others]])
         penalties = [check_penalty(penalty) for penalty in penalties]
         values, derivatives, proxes = [], [], []
         for p in penalties:
             at_origin = p.value(origin, reg_lambda)
             values.append([p.value(row, reg_lambda) - at_origin for row in rows])
-            slopes = np.full(len(rows), np.nan)
+            slopes = [np.nan] * len(rows)
             if p.has_gradient:
                 slopes = [p.gradient(row, reg_lambda)[0, 0] for row in rows]
             derivatives.append(slopes)
             proxes.append([p.prox(row, step, reg_lambda)[0, 0] for row in rows])
-        names = map(_penalty_name, penalties)
+        names = _penalty_names(penalties)
         return cls(weights, values, derivatives, proxes, names).plot(ax)
 
     def _draw(self, axes):
@@ -667,14 +597,15 @@ class ShrinkageDisplay(_Display):
 
     Parameters
     ----------
-    weights : array-like of shape (n_penalties, n_modes, n_steps + 1)
+    weights : array-like of shape (n_penalties, 3, n_steps + 1)
         The weight from the start on; NaN where a combination has no meaning.
-    penalties, modes : sequence of str
-        Names along the first two axes. Each penalty has a panel, each mode a curve.
+        The modes, which are the curves: coupled, decoupled, proximal.
+    penalties : sequence of str of length n_penalties
+        Names of the penalties, which are the panels.
 
     Attributes
     ----------
-    zero_steps : ndarray of shape (n_penalties, n_modes)
+    zero_steps : ndarray of shape (n_penalties, 3)
         The step from which on the weight is exactly 0, NaN where there is none.
 
     Examples
@@ -691,10 +622,11 @@ class ShrinkageDisplay(_Display):
     array([5.   , 2.5  , 1.25 , 0.625])
     """
 
-    def __init__(self, weights, penalties, modes=_MODES):
-        self.penalties, self.modes = list(penalties), list(modes)
-        shape = (len(self.penalties), len(self.modes), None)
-        self.weights = _check_shape("weights", weights, shape)
+    modes = ("coupled", "decoupled", "proximal")
+
+    def __init__(self, weights, penalties):
+        self.penalties = list(penalties)
+        self.weights = _check_shape("weights", weights, (len(self.penalties), 3, None))
         ends_in_zeros = np.logical_and.accumulate(self.weights[..., ::-1] == 0, axis=2)
         n_zeros = ends_in_zeros.sum(axis=2)
         first = self.weights.shape[2] - n_zeros
@@ -703,7 +635,7 @@ class ShrinkageDisplay(_Display):
     @classmethod
     def from_penalties(
         cls,
-        penalties=("l1", "l2", "elasticnet"),
+        penalties=_PENALTIES,
         *,
         weight=5.0,
         reg_lambda=1.0,
@@ -711,7 +643,6 @@ class ShrinkageDisplay(_Display):
         n_steps=12,
         solver="sgd",
         momentum=0.0,
-        modes=_MODES,
         ax=None,
     ):
         """Compute the steps with the solvers of the estimators, and draw them.
@@ -727,19 +658,17 @@ class ShrinkageDisplay(_Display):
         solver : {"sgd", "rmsprop", "adam"}, default="sgd"
             The optimizer.
         momentum : float, default=0.0
-            Momentum of "sgd", as heavy ball (not Nesterov's).
-        modes : sequence of str, default=("coupled", "decoupled", "proximal")
-            Decay modes.
+            Of "sgd", as heavy ball (not Nesterov's).
         ax : as in `plot`
         """
         penalties = [check_penalty(penalty) for penalty in penalties]
         settings = (weight, reg_lambda, n_steps, solver)
         rates = {"learning_rate_init": learning_rate, "momentum": momentum}
         weights = [
-            [_trajectory(penalty, mode, *settings, **rates) for mode in modes]
+            [_trajectory(penalty, mode, *settings, **rates) for mode in cls.modes]
             for penalty in penalties
         ]
-        return cls(weights, map(_penalty_name, penalties), modes).plot(ax)
+        return cls(weights, _penalty_names(penalties)).plot(ax)
 
     @property
     def _n_panels(self):
@@ -748,16 +677,14 @@ class ShrinkageDisplay(_Display):
     def _draw(self, axes):
         axes = np.atleast_1d(axes)
         # Curves that coincide stay visible: each is thinner than those below it.
-        widths = np.linspace(6.0, 1.5, max(len(self.modes), 2))
-        colors = (_SKY, _RED, "black", _GREEN)
+        styles = list(zip(self.modes, (_SKY, _RED, "black"), (6.0, 3.75, 1.5)))
         panels = zip(axes, self.penalties, self.weights, self.zero_steps)
         for panel, name, curves, zero_steps in panels:
             panel.axhline(0, color="0.8", lw=0.8, zorder=0)
-            for k, mode in enumerate(self.modes):
-                color = colors[k % 4]
-                panel.plot(curves[k], color=color, lw=widths[k], label=mode)
-                size = {"ms": 4 + 2 * widths[k], "clip_on": False}
-                panel.plot(zero_steps[k], 0, "o", mec=color, mfc="none", **size)
+            for (mode, color, width), curve, zero in zip(styles, curves, zero_steps):
+                panel.plot(curve, color=color, lw=width, label=mode)
+                style = {"mec": color, "mfc": "none", "ms": 4 + 2 * width}
+                panel.plot(zero, 0, "o", clip_on=False, **style)
             panel.set_title(name, fontsize="medium")
             panel.set_xlabel("step")
             panel.xaxis.get_major_locator().set_params(integer=True)
@@ -779,7 +706,7 @@ def _trajectory(penalty, mode, weight, lam, n_steps, solver, **rates):
     one_step = Stochastic(solver, (mode,), 1, 1, nesterovs_momentum=False, **rates)
     theta, state, path = np.array([float(weight), 0.0]), None, [weight]
     for _ in range(n_steps):
-        monitor = Monitor(tol=0.0, n_iter_no_change=np.inf)
+        monitor = Monitor(0.0, np.inf)
         result = one_step.solve(problem, np.array([lam]), theta, None, monitor, state)
         theta, state = result.theta, result.state
         path.append(theta[0])

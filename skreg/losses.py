@@ -83,14 +83,15 @@ class Loss:
         per_sample = self.constant(y.astype(np.float64)).sum(axis=1)
         return float(np.average(per_sample, weights=sample_weight))
 
-    def check_targets(self, y):
-        """Raise ValueError where y lies outside the range of the loss."""
+    def check_targets(self, y, name="y"):
+        """Raise ValueError where y, called `name`, is out of the range of the loss."""
         low = y.min()
         if low < self.lowest or (low == self.lowest and not self.lowest_included):
             sign = ">=" if self.lowest_included else ">"
             raise ValueError(
-                f"Some values of y are out of the valid range of loss={self.name!r}: "
-                f"y must be {sign} {self.lowest:g}, got a minimum of {low:g}."
+                f"Some values of {name} are out of the valid range of loss="
+                f"{self.name!r}: {name} must be {sign} {self.lowest:g}, got a minimum "
+                f"of {low:g}."
             )
 
 

@@ -481,11 +481,12 @@ def test_best_network_is_kept(kind, scoring, given, weighted, request):
     assert model.best_loss_ is None
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("scoring", [None, "loss", "neg_mean_absolute_error"])
-def test_best_network_of_a_regressor_is_kept(multioutput, scoring):
+def test_best_network_of_a_regressor_is_kept(multioutput, scoring, solver):
     X, y = multioutput
     weight = weights_for(y)
-    model = stopped(regressor, scoring=scoring, loss="squared_error").fit(X, y, weight)
+    model = stopped(regressor, scoring=scoring, solver=solver).fit(X, y, weight)
     rows = held_out_rows(model, X, y, weight)
     y_val, w, predicted = y[rows], weight[rows], model.predict(X[rows])
     expected = {
@@ -496,6 +497,8 @@ def test_best_network_of_a_regressor_is_kept(multioutput, scoring):
         ),
     }
     assert_allclose(model.best_validation_score_, expected[scoring], rtol=1e-10)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_scores_) == len(model.loss_curve_)
 
 
 def test_class_weights_enter_the_validation_loss_and_no_other_score(binary):
@@ -695,6 +698,15 @@ def test_stream_continues_a_fit(regression):
     assert stream.loss_curve_ == model.loss_curve_
 
 
+def test_stream_continues_an_early_stopped_fit(regression):
+    X, y = regression
+    model = stopped(regressor).fit(X, y)
+    n_epochs = len(model.loss_curve_)
+    model.set_params(early_stopping=False).partial_fit(X, y)
+    assert len(model.loss_curve_) == n_epochs + 1
+    assert model.best_loss_ == model.loss_
+
+
 def test_stream_over_parts_of_the_data(binary):
     X, y = binary
     order = np.argsort(y)  # parts with one class only
@@ -822,9 +834,10 @@ def test_interrupt_keeps_the_last_complete_epoch(regression, solver, interrupt_b
     assert model.loss_curve_ == complete.loss_curve_
 
 
-def test_interrupt_with_early_stopping_keeps_the_best_network(binary):
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupt_with_early_stopping_keeps_the_best_network(binary, solver):
     X, y = binary
-    params = {"scoring": negative_loss, "n_iter_no_change": np.inf}
+    params = {"solver": solver, "scoring": negative_loss, "n_iter_no_change": np.inf}
     complete = stopped(classifier, max_iter=4, **params).fit(X, y)
     params["scoring"] = InterruptAtCall(negative_loss, 5)
     with pytest.warns(UserWarning, match="interrupted by user"):
@@ -833,12 +846,15 @@ def test_interrupt_with_early_stopping_keeps_the_best_network(binary):
     assert model.best_validation_score_ == complete.best_validation_score_
 
 
-def test_interrupted_histories_have_one_length(binary):
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupted_histories_have_one_length(binary, solver):
     X, y = binary
-    model = stopped(classifier, scoring=InterruptAtCall(negative_loss, 5))
+    scoring = InterruptAtCall(negative_loss, 5)
+    model = stopped(classifier, solver=solver, scoring=scoring)
     with pytest.warns(UserWarning, match="interrupted by user"):
         model.fit(X, y)
-    assert len(model.validation_scores_) == len(model.loss_curve_) == model.n_iter_
+    assert len(model.validation_scores_) == len(model.loss_curve_) == 4
+    assert model.n_iter_ == 4
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
@@ -859,8 +875,10 @@ def test_interrupt_in_the_first_epoch_leaves_no_trace(
     assert fitted_state(model) == before
 
 
-def test_interrupt_in_the_first_score_leaves_no_trace(binary):
-    model = stopped(classifier, scoring=InterruptAtCall(negative_loss, 1))
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupt_in_the_first_score_leaves_no_trace(binary, solver):
+    scoring = InterruptAtCall(negative_loss, 1)
+    model = stopped(classifier, solver=solver, scoring=scoring)
     with pytest.raises(KeyboardInterrupt):
         model.fit(*binary)
     assert vars(model) == model.get_params(deep=False)
@@ -947,6 +965,16 @@ def test_divergence_raises_the_message_of_scikit_learn(regression):
         regressor(solver="sgd", learning_rate_init=1e200).fit(X, y)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_overflow_raises_the_message_of_scikit_learn(regression, solver, loss):
+    X, y = regression
+    model = regressor(solver=solver, loss=loss, learning_rate_init=1.0)
+    with pytest.raises(ValueError, match=r"non-finite.*large values"):
+        model.fit(1e200 * X, np.abs(y))
+    assert vars(model) == model.get_params(deep=False)
+
+
 def test_divergence_with_early_stopping_keeps_the_best_network(regression):
     X, y = regression
     model = stopped(regressor, solver="sgd", learning_rate_init=1e3, momentum=0.0)
@@ -956,6 +984,16 @@ def test_divergence_with_early_stopping_keeps_the_best_network(regression):
     assert all(np.isfinite(array).all() for array in parameters(model))
     assert model.best_validation_score_ == np.nanmax(model.validation_scores_)
     assert len(model.validation_scores_) == model.n_iter_
+
+
+@pytest.mark.parametrize("params", [{"tol": 2.0}, {"max_fun": 1}], ids=str)
+def test_lbfgs_may_end_where_it_starts(regression, params):
+    X, y = regression
+    start = initial_network(regressor(), X, y)
+    model = regressor(solver="lbfgs", **params).fit(X, y)
+    assert_same_network(model, start)
+    assert_allclose(model.loss_, data_loss(model, X, y) + l2_penalty(model))
+    assert model.best_loss_ == model.loss_
 
 
 # Reproducibility ---------------------------------------------------------------------

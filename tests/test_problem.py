@@ -277,8 +277,6 @@ INTERCEPTS = pytest.mark.parametrize("intercepts", [False, True])
 
 
 def split(name, intercepts=False, lam=LAM):
-    if name == "labels" and intercepts:
-        pytest.skip("see test_intercepts_join_no_labeled_group")
     problem = make(name, penalize_intercepts=intercepts)
     return problem, problem.composite(lam)
 

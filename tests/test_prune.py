@@ -492,7 +492,7 @@ def test_failed_fit_leaves_the_small_network():
 
 
 def test_labels_of_groups_must_fit_the_small_network():
-    penalty = [GroupLasso(groups=[0, 0, 1, 1, 2, 2, 3, 3]), None, None]
+    penalty = [GroupLasso(groups=[0, 0, 1, 1, 2, 2, 3, 3]), "l2", "l2"]
     small = sparse_model("regression", penalty=penalty).compact()
     with pytest.raises(ValueError, match=r"'groups'.*one label"):
         small.partial_fit(X, TARGETS["regression"])

@@ -12,9 +12,19 @@ from sklearn.datasets import make_classification, make_regression
 from skreg import RegMLPClassifier, RegMLPRegressor, _core
 from skreg._network import ACTIVATIONS, Network
 from skreg._problem import Problem
-from skreg._solvers._stochastic import compile_penalties
+from skreg._solvers._stochastic import Stochastic, compile_rule
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
-from skreg.penalties import Penalty, check_penalty
+from skreg.penalties import (
+    L1,
+    L2,
+    MCP,
+    SCAD,
+    ElasticNet,
+    GroupLasso,
+    Penalty,
+    SparseGroupLasso,
+    check_penalty,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -29,7 +39,7 @@ def load_twin():
 
 naive = load_twin()
 
-# Estimator settings of each optimizer, and its code in the core.
+# Estimator settings of each optimizer.
 SOLVERS = {
     "sgd": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
     "momentum": {
@@ -42,9 +52,7 @@ SOLVERS = {
     "rmsprop": {"solver": "rmsprop", "rho": 0.95, "learning_rate_init": 0.01},
     "adam": {"solver": "adam", "learning_rate_init": 0.01},
 }
-CODES = {name: code for code, name in enumerate(SOLVERS)}
 MODES = ("coupled", "decoupled", "proximal")
-SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
 HYPER = {
     "momentum": 0.9,
     "beta_1": 0.9,
@@ -53,11 +61,6 @@ HYPER = {
     "epsilon": 1e-8,
 }
 L1_RATIO = 0.3
-
-
-def core_hyper(method):
-    second = HYPER["rho"] if method == "rmsprop" else HYPER["beta_2"]
-    return np.array([HYPER["momentum"], HYPER["beta_1"], second, HYPER["epsilon"]])
 
 
 def weights_of(estimator):
@@ -171,7 +174,7 @@ TORCH_PENALTIES = [
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-@pytest.mark.parametrize("penalty, mode", TORCH_PENALTIES, ids=lambda value: str(value))
+@pytest.mark.parametrize("penalty, mode", TORCH_PENALTIES, ids=str)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("task", TASKS)
 def test_training_equals_torch_step_by_step(task, activation, penalty, mode, name):
@@ -311,21 +314,25 @@ def strengths_per_array(layers, penalize_intercepts, l1_ratio=L1_RATIO):
     return terms + (terms if penalize_intercepts else [(0.0, 0.0)] * len(terms))
 
 
-def segments_of(network, layers, mode, penalize_intercepts):
-    """What the core receives for the penalties of the estimators."""
-    penalties, lam = LAYERS[layers]
+def core_rule(
+    network, method, mode, penalties, lam, penalize_intercepts=False, l1_ratio=L1_RATIO
+):
+    """What the core receives for these settings of an estimator."""
     problem = Problem(
         np.zeros((1, network.units[0])),
         np.zeros((1, network.units[-1])),
         None,
         network,
         regression_loss("squared_error"),
-        tuple(check_penalty(p, L1_RATIO) for p in penalties),
+        tuple(check_penalty(p, l1_ratio) for p in penalties),
         penalize_intercepts,
     )
-    segments, python_blocks = compile_penalties(problem, np.array(lam), (mode,) * 3)
+    solver = Stochastic(
+        modes=(mode,) * network.n_layers, batch_size=1, max_iter=1, **SOLVERS[method]
+    )
+    rule, python_blocks = compile_rule(solver, problem, np.array(lam))
     assert not python_blocks
-    return segments
+    return rule
 
 
 def core_and_naive_steps(dtype, method, mode, layers, penalize_intercepts, n_steps=40):
@@ -337,24 +344,15 @@ def core_and_naive_steps(dtype, method, mode, layers, penalize_intercepts, n_ste
     params[0][2] = 0.0  # where sign(0) = 0 matters
     theta = network.pack(params[:3], params[3:], dtype)
     params = [p.astype(dtype).astype(float) for p in params]
-    segments = segments_of(network, layers, mode, penalize_intercepts)
+    rule = core_rule(network, method, mode, *LAYERS[layers], penalize_intercepts)
     terms = strengths_per_array(layers, penalize_intercepts)
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     states = [{} for _ in params]
     for t in range(1, n_steps + 1):
         grads = [rng.normal(size=p.shape).astype(dtype) for p in params]
         lr = 0.05 / np.sqrt(t)
-        _core.step(
-            CODES[method],
-            segments,
-            theta,
-            network.pack(grads[:3], grads[3:], dtype),
-            first,
-            second,
-            lr,
-            t,
-            core_hyper(method),
-        )
+        grad = network.pack(grads[:3], grads[3:], dtype)
+        _core.step(rule, theta, grad, first, second, lr, t)
         for k, g in enumerate(grads):
             params[k] = naive.step(
                 method,
@@ -389,10 +387,11 @@ def test_steps_equal_the_naive_twin(method, mode, layers, penalize_intercepts):
 def test_metric_of_the_core_is_that_of_the_naive_twin(method):
     rng = np.random.RandomState(0)
     second, out, t, state = rng.uniform(size=9), np.empty(9), 4, {}
+    rule = core_rule(Network((8, 1), "tanh"), method, "coupled", [None], [0.0])
     keep = HYPER["rho"] if method == "rmsprop" else HYPER["beta_2"]
     state["v"] = second / keep  # a step with g = 0 leaves v = second
     expected = naive.optimizer_move(method, np.zeros(9), state, 0.1, t, HYPER)[1]
-    _core.write_metric(CODES[method], second, t, core_hyper(method), out)
+    _core.write_metric(rule, second, t, out)
     assert_allclose(out, np.broadcast_to(expected, 9), rtol=1e-14)
 
 
@@ -525,21 +524,10 @@ W0, LR, LAM = 5.0, 0.5, 1.0
 
 def core_toy(mode, penalty, n_steps, lr=LR, method="sgd"):
     """The weight after each step of the core, without data."""
-    l1, l2 = naive.strengths(penalty, LAM, L1_RATIO)
-    segments = np.array([[0, 1, SLOTS[mode], l1, l2]], dtype=np.float64)
-    theta, first, second, path = np.array([W0]), np.zeros(1), np.zeros(1), []
+    rule = core_rule(Network((1, 1), "tanh"), method, mode, [penalty], [LAM])
+    theta, first, second, path = np.array([W0, 0.0]), np.zeros(2), np.zeros(2), []
     for t in range(1, n_steps + 1):
-        _core.step(
-            CODES[method],
-            segments,
-            theta,
-            np.zeros(1),
-            first,
-            second,
-            lr,
-            t,
-            core_hyper(method),
-        )
+        _core.step(rule, theta, np.zeros(2), first, second, lr, t)
         path.append(theta[0])
     return np.array(path)
 
@@ -653,8 +641,8 @@ class TwinL1(Penalty):
         return np.sign(W) * np.maximum(np.abs(W) - step * lam, 0)
 
 
-def sparse_fit(name, mode, penalty, reg_lambda=0.05, max_iter=12, **options):
-    X, Y = regression()
+def sparse_fit(name, mode, penalty, reg_lambda=0.05, max_iter=12, data=None, **options):
+    X, Y = data or regression()
     return RegMLPRegressor(
         (5, 4),
         activation="tanh",
@@ -696,3 +684,48 @@ def test_penalty_in_python_equals_the_compiled_one(name, mode):
         assert count_zeros(twin) == count_zeros(compiled)
         assert_allclose(twin.loss_curve_, compiled.loss_curve_, rtol=1e-12)
         assert_allclose(twin.penalty_curve_, compiled.penalty_curve_, rtol=1e-12)
+
+
+BUILT_IN = [
+    L1(),
+    L2(),
+    ElasticNet(L1_RATIO),
+    GroupLasso(),
+    GroupLasso(by="units", weighted=False),
+    GroupLasso(groups="a b a c b a".split()),
+    SparseGroupLasso(L1_RATIO),
+    SparseGroupLasso(L1_RATIO, by="units"),
+    MCP(gamma=4.0),
+    MCP(saturation=0.5),
+    SCAD(saturation=0.6),
+]
+
+
+def subclass_of(penalty):
+    """The same penalty, but of a type that the core leaves to Python."""
+    kind = type("Twin", (type(penalty),), {})
+    return kind(**penalty.get_params())
+
+
+@pytest.mark.parametrize("dtype, atol", [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "penalty, mode",
+    [(p, m) for p in BUILT_IN for m in MODES if p.has_shrink or m != "decoupled"],
+    ids=str,
+)
+def test_built_in_penalties_in_the_core_equal_their_python_methods(
+    penalty, mode, name, dtype, atol
+):
+    X, Y = (a.astype(dtype) for a in regression())
+
+    def fit(penalty):
+        penalties = (penalty, L1(), SparseGroupLasso())  # labels fit the first layer
+        return sparse_fit(name, mode, penalties, data=(X, Y), max_iter=5)
+
+    compiled, twin = fit(penalty), fit(subclass_of(penalty))
+    assert_same_weights(compiled, weights_of(twin), atol=atol)
+    assert compiled.coefs_[0].dtype == dtype
+    if dtype == np.float64:
+        for W, V in zip(compiled.coefs_, twin.coefs_):
+            assert_array_equal(W == 0, V == 0)

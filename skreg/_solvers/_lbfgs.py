@@ -1,361 +1,422 @@
+"""Proximal L-BFGS: deterministic minimization of F = f + h, f smooth, h with a prox.
+
+Method
+------
+a. The prox-gradient step z = prox_{γh}(x − γ∇f(x)) says which entries are to be zero
+   at the solution, and R(x) = (x − z) / γ how far x is from it [1]_.
+b. Entries that are zero in z are set to zero. On the others, J, R is smooth, and L-BFGS
+   solves R = 0 with pairs s = Δx, y = ΔR restricted to J [2]_. Entries or groups which
+   passed a kink of h on the way become zero, too.
+c. The candidate is accepted if F itself decreases, by the line search of proximal
+   Newton methods [3]_; else the prox-gradient step is taken, which always decreases F
+   for small γ. Nothing is asked of f across its own kinks, so that ReLU networks work,
+   where line searches on the forward-backward envelope [1]_, [4]_ do not.
+d. γ follows the curvature along the last step [5]_.
+
+Without h this is L-BFGS: R = ∇f, J is everything, a line search on f.
+
+References
+----------
+.. [1] Stella, Themelis, Sopasakis and Patrinos (2017), CDC: PANOC.
+.. [2] Pas, Schuller and Patrinos (2022), CDC: structured PANOC (alpaqa).
+.. [3] Lee, Sun and Saunders (2014), SIAM J. Optim. 24(3): proximal Newton methods.
+.. [4] De Marchi and Themelis (2022), IEEE CDC: PANOC+.
+.. [5] Barzilai and Borwein (1988), IMA J. Numer. Anal. 8(1).
+.. [6] Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4: two-loop form.
+.. [7] Byrd, Nocedal and Schnabel (1994), Math. Program. 63: compact form of L-BFGS.
+.. [8] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
+"""
+
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from typing import Protocol
+
 import numpy as np
 from scipy.linalg.blas import dtrsv
-from dataclasses import dataclass
+
 from skreg._solvers._result import Result, Status
 
-EPS = np.finfo(float).eps
-OPT = dict(
-    probe_pair=False,
-    ls="segment",
-    c=1e-4,
-    tau=10,
-    tries=5,
-    acc="R",
-    skip=False,
-    inf=True,
-    zseg=True,
-)
+Lbfgs = None
+
+_EPS = np.finfo(np.float64).eps
+_SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
+_BACKTRACKS = 10  # trials of the line search before the prox-gradient step
+_ROUNDING = 10 * _EPS  # relative error of F
+_CURVATURE = 1e-10  # least cosine between s and y
+_PROBE = 1e-6  # relative length of the finite difference that starts γ
+_STRICT = 1e-5  # relative length of the prox step that measures optimality
+_LEAST_MOVE = 1e4 * _EPS  # of γ∇f relative to x, below which x − γ∇f is rounding
+
+
+class CompositeObjective(Protocol):
+    """F = f + h, as the solver sees it; theta is a flat float64 vector.
+
+    Attributes
+    ----------
+    has_kink : bool
+        Whether h is there; without it only f is ever called.
+    penalized : ndarray of bool
+        The entries on which h acts.
+    """
+
+    has_kink: bool
+    penalized: np.ndarray
+
+    def smooth_value(self, theta):
+        """Return f(theta)."""
+
+    def smooth_value_grad(self, theta):
+        """Return f(theta) and its gradient, perhaps in a buffer that is reused."""
+
+    def kink_value(self, theta):
+        """Return h(theta); inf outside a constraint set."""
+
+    def kink_prox(self, theta, step):
+        """Return the minimizer z of ‖z − theta‖² / (2 step) + h(z)."""
+
+    def kink_cross(self, theta, candidate):
+        """Return the candidate with zeros for what passed a kink since theta."""
 
 
 class LBFGSMemory:
-    def __init__(self, n_parameters, n_pairs):
-        self._pairs = np.empty((2 * n_pairs, n_parameters))
-        self._capacity = n_pairs
-        self._order = np.arange(0)
-        self._sy = np.zeros((n_pairs, n_pairs))
-        self._yy = np.zeros((n_pairs, n_pairs))
-        self._ss = np.zeros(n_pairs)
-        self._support = None
+    """Inverse Hessian from the last pairs (s, y), restricted to an index set J.
 
-    def clear(self):
+    The two-loop recursion [6]_ costs 4 passes in Python per pair. Its compact form
+    [7]_ needs products of all pairs with one vector, and small triangular systems:
+
+        H = τI + [S, τY] [[R⁻ᵀ (D + τYᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S, τY]ᵀ
+
+    with R the upper triangle of SᵀY, D its diagonal, τ = s·y / y·y of the last pair.
+    Restricted to J, all inner products run over J. Those between pairs are kept, and
+    change only by the indices that enter or leave J.
+
+    Parameters
+    ----------
+    n_parameters : int
+    n_pairs : int
+        Number of pairs to remember.
+    """
+
+    def __init__(self, n_parameters, n_pairs):
+        # Row 2i holds an s, row 2i + 1 its y; the oldest pair is overwritten.
+        self._pairs = np.empty((2 * n_pairs, n_parameters))
+        # Rows i from oldest to newest; the inner products below are in this order.
         self._order = np.arange(0)
+        self._sy = np.empty((n_pairs, n_pairs))
+        self._yy = np.empty((n_pairs, n_pairs))
+        self._ss = np.empty(n_pairs)
+        self._support = np.ones(n_parameters, dtype=bool)
+        self._restricted = False
 
     def __len__(self):
         return len(self._order)
 
     def restrict(self, support):
-        old = self._support
-        self._support = support
+        """Make J the indices where `support`, a bool array, is True."""
+        changed = np.flatnonzero(support != self._support)
+        self._support, self._restricted = support, True
         k = len(self)
-        if support is None or k == 0:
+        if changed.size == 0 or k == 0:
             return
-        changed = (
-            np.flatnonzero(support != old)
-            if old is not None
-            else np.flatnonzero(~support)
-        )
-        if not changed.size:
-            return
-        n = np.count_nonzero(support)
-        if 2 * changed.size < n:
-            sign = np.where(support[changed], 1.0, -1.0)
-            new = False
+        total = self._sy[:k, :k], self._yy[:k, :k], self._ss[:k]
+        if 2 * changed.size < np.count_nonzero(support):
+            entered = support[changed]
+            self._accumulate(total, changed[entered], np.add)
+            self._accumulate(total, changed[~entered], np.subtract)
         else:
-            changed = np.flatnonzero(support)
-            sign = 1.0
-            new = True
-        W = self._pairs[: 2 * k].take(changed, axis=1)
-        V = W * sign
-        o = np.ix_(self._order, self._order)
-        sy = (W[::2] @ V[1::2].T)[o]
-        yy = (W[1::2] @ V[1::2].T)[o]
-        ss = np.einsum("ij,ij->i", W[::2], V[::2])[self._order]
-        if new:
-            self._sy[:k, :k] = sy
-            self._yy[:k, :k] = yy
-            self._ss[:k] = ss
-        else:
-            self._sy[:k, :k] += sy
-            self._yy[:k, :k] += yy
-            self._ss[:k] += ss
+            for products in total:
+                products[:] = 0.0
+            self._accumulate(total, np.flatnonzero(support), np.add)
 
-    def _products(self, v):
-        return (self._pairs[: 2 * len(self)] @ v).reshape(-1, 2)[self._order]
+    def _accumulate(self, total, columns, operation):
+        """Add to (or subtract from) the inner products their part over some columns."""
+        if columns.size == 0:
+            return
+        part = self._pairs[: 2 * len(self)].take(columns, axis=1)
+        S, Y = part[::2][self._order], part[1::2][self._order]
+        for products, term in zip(
+            total, (S @ Y.T, Y @ Y.T, np.einsum("ij,ij->i", S, S))
+        ):
+            operation(products, term, out=products)
 
     def push(self, s, y):
+        """Remember a pair; arrays over all parameters, not only J."""
         k = len(self)
-        if k == self._capacity:
-            row = self._order[0]
-            self._order = np.append(self._order[1:], row)
-            for g in (self._sy, self._yy):
-                g[:-1, :-1] = g[1:, 1:]
-            self._ss[:-1] = self._ss[1:]
-            k -= 1
+        if k < len(self._ss):
+            row, self._order = k, np.arange(k + 1)
         else:
-            row = k
-            self._order = np.append(self._order, k)
-        self._pairs[2 * row] = s
-        self._pairs[2 * row + 1] = y
-        if self._support is not None:
-            s = s * self._support
-            y = y * self._support
-        p = self._products(y)
-        k += 1
-        self._sy[:k, k - 1] = p[:, 0]
-        self._yy[:k, k - 1] = p[:, 1]
-        self._yy[k - 1, :k] = p[:, 1]
-        self._ss[k - 1] = s @ s
+            row, k = self._order[0], k - 1
+            self._order = np.roll(self._order, -1)
+            self._sy[:-1, :-1] = self._sy[1:, 1:]
+            self._yy[:-1, :-1] = self._yy[1:, 1:]
+            self._ss[:-1] = self._ss[1:]
+        self._pairs[2 * row], self._pairs[2 * row + 1] = s, y
+        if self._restricted:
+            s, y = s * self._support, y * self._support
+        self._sy[: k + 1, k], self._yy[: k + 1, k] = self._products(y)
+        self._yy[k, :k] = self._yy[:k, k]
+        self._ss[k] = s @ s
 
-    def multiply(self, q, scale):
-        """H q"""
+    def _products(self, vector):
+        """Sᵀv and Yᵀv, from oldest to newest."""
+        products = self._pairs[: 2 * len(self)] @ vector
+        return products.reshape(-1, 2)[self._order].T
+
+    def multiply(self, q, default):
+        """Return H q, to be used on J only, for q that is zero outside J.
+
+        Without pairs of positive curvature H is the identity times `default`.
+        """
         k = len(self)
-        sy = self._sy[:k, :k]
-        yy = self._yy[:k, :k]
-        dsy = sy.diagonal()
-        dyy = yy.diagonal()
-        valid = dsy > 1e-10 * np.sqrt(self._ss[:k] * dyy)
-        order = self._order
-        if not valid.all():
-            idx = np.flatnonzero(valid)
-            if not idx.size:
-                return scale * q
-            sub = np.ix_(idx, idx)
-            sy = sy[sub]
-            yy = yy[sub]
-            dsy = sy.diagonal()
-            order = order[idx]
-            dyy = yy.diagonal()
-        elif k == 0:
-            return scale * q
-        scale = dsy[-1] / dyy[-1]
-        p = (self._pairs[: 2 * k] @ q).reshape(-1, 2)[order]
-        # sy.T in Fortran order is the lower triangle
-        u = dtrsv(sy.T, p[:, 0], lower=1, trans=1)
-        v = dtrsv(sy.T, dsy * u + scale * (yy @ u - p[:, 1]), lower=1)
-        coef = np.zeros((k, 2))
-        coef[order, 0] = v
-        coef[order, 1] = -scale * u
-        return scale * q + coef.ravel() @ self._pairs[: 2 * k]
+        sy, yy, order = self._sy[:k, :k], self._yy[:k, :k], self._order
+        d = sy.diagonal()
+        usable = d > _CURVATURE * np.sqrt(self._ss[:k] * yy.diagonal())
+        chosen = slice(None)
+        if not usable.all():
+            chosen = np.flatnonzero(usable)
+            sy, yy = sy[np.ix_(chosen, chosen)], yy[np.ix_(chosen, chosen)]
+            d, order = sy.diagonal(), order[chosen]
+        if d.size == 0:
+            return default * q
+        sq, yq = self._products(q)
+        tau = d[-1] / yy[-1, -1]
+        # BLAS reads the transpose of a row-major matrix: R is its lower triangle.
+        u = dtrsv(sy.T, sq[chosen], lower=1, trans=1)
+        v = dtrsv(sy.T, d * u + tau * (yy @ u - yq[chosen]), lower=1)
+        weights = np.zeros((k, 2))
+        weights[order, 0], weights[order, 1] = v, -tau * u
+        return tau * q + weights.ravel() @ self._pairs[: 2 * k]
 
 
 @dataclass(slots=True)
-class Point:
+class _Point:
+    """An evaluated point: F, h, ∇f and its largest entry."""
+
     theta: np.ndarray
     value: float
-    grad: np.ndarray
+    kink: float
+    grad: np.ndarray | None = None
+    slope: float = inf
 
 
-class Run:
-    def __init__(self, obj, theta0, memory):
-        self.obj = obj
-        self.kink = obj.has_kink
+class _Run:
+    """State of one minimization.
+
+    Attributes
+    ----------
+    point : _Point
+        Last accepted iterate.
+    values : list of float
+        F at the start and after each iteration.
+    n_fun : int
+        Evaluations of f, with or without gradient.
+    """
+
+    def __init__(self, objective, theta0, scale, n_pairs):
+        self.objective = objective
         self.n_fun = 0
-        self.nf = self.ng = 0
-        self.memory = LBFGSMemory(len(theta0), memory)
-        self.pen = obj.penalized
-        self.stats = dict(qn=0, z=0, seg=0, halv=0, backtr=0, certfail=0)
+        theta0 = np.array(theta0, dtype=np.float64)
+        if objective.has_kink:
+            self.free = ~objective.penalized
+            if self._kink(theta0) == inf:
+                theta0 = objective.kink_prox(theta0, _EPS)
+        self.point = self._evaluate(theta0)
+        self.values = [self.point.value]
+        self.lowest = self.point.value
+        self.scale = scale or self.point.slope or 1.0
+        self.memory = LBFGSMemory(theta0.size, n_pairs)
 
-    def value(self, th):
-        h = self.obj.kink_value(th) if self.kink else 0.0
-        if not np.isfinite(h):
-            return np.inf
+    def _kink(self, theta):
+        return self.objective.kink_value(theta) if self.objective.has_kink else 0.0
+
+    def _evaluate(self, theta, kink=None):
+        """Return the point at theta; its value is inf where anything overflows."""
+        kink = self._kink(theta) if kink is None else kink
+        if not isfinite(kink):
+            return _Point(theta, inf, kink)
         self.n_fun += 1
-        self.nf += 1
-        v = self.obj.smooth_value(th) + h
-        return v if np.isfinite(v) else np.inf
+        smooth, grad = self.objective.smooth_value_grad(theta)
+        slope = float(np.abs(grad).max())
+        value = float(smooth) + kink
+        if not (isfinite(value) and isfinite(slope)):
+            return _Point(theta, inf, kink)
+        return _Point(theta, value, kink, grad.copy(), slope)
 
-    def point(self, th):
-        h = self.obj.kink_value(th) if self.kink else 0.0
-        if not np.isfinite(h):
-            return Point(th, np.inf, None)
+    def _value(self, theta):
+        """Return F by a forward pass; inf where it overflows."""
+        kink = self._kink(theta)
+        if not isfinite(kink):
+            return inf
         self.n_fun += 1
-        self.ng += 1
-        f, g = self.obj.smooth_value_grad(th)
-        v = f + h
-        if not (np.isfinite(v) and np.isfinite(g).all()):
-            v = np.inf
-        return Point(th, v, g.copy())
+        value = float(self.objective.smooth_value(theta)) + kink
+        return value if isfinite(value) else inf
 
-    def fb(self, p, step):
-        u = p.theta - step * p.grad
-        if not self.kink:
-            return u, p.grad
-        z = self.obj.kink_prox(u, step)
-        return z, np.where(self.pen, (p.theta - z) / step, p.grad)
+    def _prox_gradient(self, point, step):
+        """Return z and R = (x − z) / γ, without rounding where h does not act."""
+        z = point.theta - step * point.grad
+        if not self.objective.has_kink:
+            return z, point.grad
+        z = self.objective.kink_prox(z, step)
+        residual = np.where(self.free, point.grad, (point.theta - z) / step)
+        return z, residual
 
-    def certificate(self, p, step):
-        """at small step"""
-        if not self.kink:
-            return np.abs(p.grad).max()
-        gm = np.abs(p.grad).max()
-        if gm > 0:
-            step = min(
-                step, 1e-6 * np.abs(p.theta[self.pen]).max(initial=0.0) / gm or step
-            )
-        return np.abs(self.fb(p, step)[1]).max()
+    def violation(self):
+        """Return dist(0, ∂F) at the iterate, in the largest norm.
 
-    def floor(self, p):
-        gm = np.abs(p.grad).max()
-        return 1e4 * EPS * np.abs(p.theta).max() / gm if gm > 0 else 0.0
+        R grows as the step falls [8]_, towards the least subgradient. So it is taken at
+        a step that is tiny, yet long enough to exceed rounding.
+        """
+        point = self.point
+        if point.grad is None:
+            return inf
+        if not self.objective.has_kink:
+            return point.slope
+        length = np.abs(point.theta[~self.free]).max(initial=0.0) or 1.0
+        step = _STRICT * length / self.scale
+        return float(np.abs(self._prox_gradient(point, step)[1]).max())
+
+    def first_step(self):
+        """Return 1 / L, with L the curvature of f along its gradient."""
+        theta, grad = self.point.theta, self.point.grad
+        norm = np.linalg.norm(grad)
+        if norm == 0:
+            return 1.0
+        length = _PROBE * max(np.linalg.norm(theta), 1.0)
+        self.n_fun += 1
+        _, probe = self.objective.smooth_value_grad(theta - length / norm * grad)
+        change = np.linalg.norm(probe - grad)
+        return float(length / change) if 0 < change < inf else float(length / norm)
+
+    def least_step(self):
+        """Return the smallest γ at which x − γ∇f still has half of its digits."""
+        slope = self.point.slope
+        return _LEAST_MOVE * np.abs(self.point.theta).max() / slope if slope else 0.0
+
+    def _decreases(self, value, predicted):
+        """Whether F is lower by a share of the prediction < 0, up to rounding."""
+        rounding = _ROUNDING * abs(self.lowest)
+        return value <= self.lowest + _SUFFICIENT * predicted + rounding
+
+    def _candidate(self, z, residual, step):
+        """Return the quasi-Newton point and its h."""
+        theta = self.point.theta
+        if not self.objective.has_kink:
+            return theta - self.memory.multiply(residual, step), 0.0
+        support = (z != 0) | self.free
+        self.memory.restrict(support)
+        direction = self.memory.multiply(np.where(support, residual, 0.0), step)
+        candidate = np.where(support, theta - direction, 0.0)
+        candidate = self.objective.kink_cross(theta, candidate)
+        kink = self._kink(candidate)
+        if kink == inf:
+            candidate = self.objective.kink_prox(candidate, _EPS * step)
+            kink = self._kink(candidate)
+        return candidate, kink
+
+    def quasi_newton_step(self, z, residual, step):
+        """Return a point of sufficient decrease between x and the candidate, or None.
+
+        The predicted decrease, ∇f·d + h(x + d) − h(x), bounds the slope of F along d if
+        h is convex.
+        """
+        point = self.point
+        candidate, kink = self._candidate(z, residual, step)
+        direction = candidate - point.theta
+        predicted = float(point.grad @ direction) + kink - point.kink
+        if not predicted < 0:
+            return None
+        t, trial = 1.0, self._evaluate(candidate, kink)
+        for _ in range(_BACKTRACKS):
+            if self._decreases(trial.value, t * predicted):
+                return trial
+            # The minimizer of the parabola through F, its slope and the trial.
+            excess = trial.value - point.value - t * predicted
+            t = min(max(-predicted * t * t / (2 * excess), t / 10), t / 2)
+            trial = self._evaluate(point.theta + t * direction)
+        return None
+
+    def prox_gradient_step(self, z, residual, step):
+        """Return the point z, its R and γ, halved until F decreases; or None."""
+        least = self.least_step()
+        while not self._decreases(self._value(z), -step * float(residual @ residual)):
+            step /= 2
+            if not step > least:
+                return None
+            z, residual = self._prox_gradient(self.point, step)
+        return self._evaluate(z), residual, step
+
+    def accept(self, new, residual, step, step0):
+        """Move to a new point, learn from it and return the next γ.
+
+        R was taken at γ = step; step0 is γ at the start of the iteration.
+        """
+        s, change = new.theta - self.point.theta, new.grad - self.point.grad
+        y = change
+        if self.objective.has_kink:
+            y = self._prox_gradient(new, step)[1] - residual
+        self.memory.push(s, y)
+        self.lowest = min(self.lowest, new.value)
+        self.values.append(new.value)
+        self.point = new
+        curvature = float(s @ change)
+        step = curvature / float(change @ change) if curvature > 0 else inf
+        return min(max(step, step0 / 4), 2 * step0)
+
+    def minimize(self, tol, ftol, ftol_window, max_iter, max_fun, callback):
+        """Iterate, and return why the iteration ended."""
+        if self.point.grad is None:
+            return Status.NON_FINITE
+        values, step = self.values, self.first_step()
+        while True:
+            step0 = step = max(step, self.least_step())
+            z, residual = self._prox_gradient(self.point, step)
+            if np.abs(residual).max() <= tol and self.violation() <= tol:
+                return Status.CONVERGED
+            if ftol > 0 and len(values) > ftol_window:
+                if values[-1 - ftol_window] - values[-1] <= ftol * abs(values[-1]):
+                    return Status.FTOL
+            if len(values) > max_iter or self.n_fun >= max_fun:
+                return Status.MAX_ITER
+            new = self.quasi_newton_step(z, residual, step)
+            if new is None:
+                found = self.prox_gradient_step(z, residual, step)
+                if found is None:
+                    return Status.STALLED
+                new, residual, step = found
+            if np.array_equal(new.theta, self.point.theta):
+                return Status.STALLED
+            step = self.accept(new, residual, step, step0)
+            if callback is not None:
+                callback(self.point.theta, self.point.value, len(values) - 1)
 
 
 def prox_lbfgs(
-    obj,
+    objective,
     theta0,
     *,
     tol=1e-5,
     ftol=1e-6,
     ftol_window=10,
     max_iter=1000,
-    max_fun=10**9,
+    max_fun=15000,
     scale=None,
     memory=20,
     callback=None,
 ):
-    run = Run(obj, theta0, memory)
-    mem = run.memory
-    st = run.stats
-    p = run.point(np.array(theta0, float))
-    hist = []
-    n_iter = 0
-    if not np.isfinite(p.value):
-        return Result(p.theta, 0, Status.NON_FINITE)
-    scale = scale or np.abs(p.grad).max() or 1.0
-    # initial step
-    d = -p.grad
-    nd = np.linalg.norm(d)
-    step = 1.0
-    if nd > 0:
-        delta = max(1e-6 * max(np.linalg.norm(p.theta), 1.0), 1e-8) / nd
-        q = run.point(p.theta + delta * d)
-        dg = q.grad - p.grad
-        L = np.linalg.norm(dg) / (delta * nd)
-        if L > 0 and np.isfinite(L):
-            step = 1 / L
-        if OPT["probe_pair"] and not run.kink:
-            mem.push(delta * d, dg)
-    low = p.value
-    best = []
-    c = OPT["c"]
-    status = None
-    while True:
-        step = max(step, run.floor(p))
-        step0 = step
-        z, R = run.fb(p, step)
-        res = np.abs(R).max()
-        zp = None
-        if res <= tol * scale:
-            if run.certificate(p, step) <= tol * scale:
-                status = Status.CONVERGED
-                break
-            zp = run.point(z)
-            st["certfail"] += 1
-        if (
-            ftol > 0
-            and n_iter >= ftol_window
-            and hist[n_iter - ftol_window] - p.value < ftol * abs(p.value)
-            and False
-        ):
-            pass
-        if (
-            ftol > 0
-            and n_iter > ftol_window
-            and hist[-1 - ftol_window] - hist[-1] < ftol * abs(p.value)
-        ):
-            status = Status.FTOL
-            break
-        if n_iter >= max_iter or run.n_fun >= max_fun:
-            status = Status.MAX_ITER
-            break
-        tau = OPT["tau"] * EPS * abs(low)
-        new = None
-        if zp is not None and zp.value <= low + tau:
-            new = zp
-            st["z"] += 1
-        if new is None:
-            if run.kink:
-                J = (z != 0) | ~run.pen
-                mem.restrict(J)
-                cand = np.where(J, p.theta - mem.multiply(R * J, step), 0.0)
-                cand = obj.kink_cross(p.theta, cand)
-            else:
-                cand = p.theta - mem.multiply(R, step)
-            dd = cand - p.theta
-            D = p.grad @ dd + (
-                obj.kink_value(cand) - obj.kink_value(p.theta) if run.kink else 0.0
-            )
-            need = c * step * (R @ R)
-            acc = OPT["acc"]
-            if acc == "D" and D < 0:
-                need = -c * D
-
-            def suff(v, a):
-                return v <= low - (a if acc == "D" and D < 0 else 1.0) * need + tau
-
-            a = 1.0
-            st["asc"] = st.get("asc", 0) + (D >= 0)
-            if not (OPT["skip"] and D >= 0):
-                t = run.point(cand)
-                fv = t.value
-                if suff(fv, 1.0):
-                    new = t
-                    st["qn"] += 1
-                elif D < 0 and (np.isfinite(fv) or OPT["inf"]):
-                    for i in range(OPT["tries"]):
-                        a2 = (
-                            -D * a * a / (2 * (fv - p.value - D * a))
-                            if np.isfinite(fv)
-                            else a / 10
-                        )
-                        a = min(max(a2, a / 10), a / 2)
-                        st["backtr"] += 1
-                        tp = run.point(p.theta + a * dd)
-                        fv = tp.value
-                        if suff(fv, a):
-                            new = tp
-                            break
-        if new is None:
-            n = 0
-            while True:
-                Fz = run.value(z)
-                if Fz <= low - c * step * (R @ R) + tau:
-                    break
-                step /= 2
-                n += 1
-                st["halv"] += 1
-                if n > 50 or step < run.floor(p):
-                    z = None
-                    break
-                z, R = run.fb(p, step)
-            if z is None:
-                status = Status.STALLED
-                break
-            t = 1.0
-            x = z
-            for _ in range(5 if OPT["zseg"] else 0):
-                t /= 2
-                trial = z + t * (cand - z)
-                st["backtr"] += 1
-                if run.value(trial) <= Fz:
-                    x = trial
-                    st["seg"] += 1
-                    break
-            else:
-                st["z"] += 1
-            new = run.point(x)
-        s = new.theta - p.theta
-        dg = new.grad - p.grad
-        if run.kink:
-            y = run.fb(new, step)[1] - R
-        else:
-            y = dg
-        mem.push(s, y)
-        sy = s @ dg
-        bb = sy / (dg @ dg) if sy > 0 else 2 * step0
-        step = min(max(bb, step0 / 4), 2 * step0)
-        p = new
-        low = min(low, p.value)
-        n_iter += 1
-        hist.append(p.value)
-        if callback:
-            callback(p.theta, p.value, n_iter)
-    r = Result(
-        p.theta,
-        n_iter,
-        status,
-        {"objective": hist},
-        run.certificate(p, step) / scale,
-        scale,
+    run = _Run(objective, theta0, scale, memory)
+    try:
+        status = run.minimize(
+            tol * run.scale, ftol, ftol_window, max_iter, max_fun, callback
+        )
+    except KeyboardInterrupt:
+        if len(run.values) == 1:
+            raise
+        status = Status.INTERRUPTED
+    return Result(
+        theta=run.point.theta,
+        n_iter=len(run.values) - 1,
+        status=status,
+        history={"objective": run.values[1:]},
+        optimality=run.violation() / run.scale,
+        state=run.scale,
     )
-    r.stats = dict(st, ng=run.ng, nf=run.nf)
-    return r
