@@ -63,8 +63,8 @@ print("-dD/dΩ divided by λ:", (slopes / between).round(2))
 
 # %%
 # Left: during one training the data loss falls, and the penalty settles where a change
-# of either would cost as much as it gains. Right: where the trainings end, with tangents
-# of slope -λ.
+# of either would cost as much as it gains. Right: where the trainings end, with
+# tangents of slope -λ.
 figure = plt.figure(figsize=(9.5, 4), layout="constrained")
 left, right = figure.subfigures(1, 2)
 chosen = 6

@@ -18,6 +18,7 @@ PyTorch, by 1 - ηλ, so that λ' = ηλ. "Independent of the rate" can be true 
 # regularized learns the noise. Mean of three splits.
 import argparse
 import warnings
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,6 +33,7 @@ X = (X / 16).astype(np.float32)
 warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are meant to be used
 
 
+@cache
 def noisy_split(seed, n_train=600, noise=0.3):
     """Training rows with wrong labels, test rows with the right ones."""
     rows = train_test_split(X, y, train_size=n_train, stratify=y, random_state=seed)
@@ -51,8 +53,8 @@ def test_error(seed, decay_mode, rate, reg_lambda):
         learning_rate="cosine",
         learning_rate_init=rate,
         batch_size=50,
-        max_iter=50,
-        n_iter_no_change=50,
+        max_iter=40,
+        n_iter_no_change=40,
         random_state=seed,
     )
     return 100 * (1 - network.fit(X_train, y_train).score(X_test, y_test))

@@ -163,7 +163,7 @@ class BaseRegMLP(BaseEstimator):
         X, y = validation.check_X_y(self, X, y, not warm, **self._y_options)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         targets, loss, n_outputs = self._encode_targets(y, warm, incremental, classes)
-        weights = self._training_weights(y, sample_weight, incremental)
+        reweight = self._class_weighting(y, targets, sample_weight, incremental)
         X = validation.core_matrix(X, X.dtype)
         inputs = _prune.take_inputs(X, self._used_features)
         network = Network((inputs.shape[1], *hidden, n_outputs), self.activation)
@@ -179,12 +179,12 @@ class BaseRegMLP(BaseEstimator):
         else:
             theta = network.initial_theta(rng, dtype).astype(work_dtype, copy=False)
         rows, validate = self._validation_score(
-            X, y, targets, sample_weight, weights, given_validation, network, loss, rng
+            X, y, targets, sample_weight, reweight, given_validation, network, loss, rng
         )
         problem = Problem(
             inputs,
             targets,
-            weights,
+            reweight(targets, sample_weight),
             network,
             loss,
             penalties,
@@ -270,7 +270,8 @@ class BaseRegMLP(BaseEstimator):
         theta = result.theta
         if monitor.best_theta is not None:
             theta = monitor.best_theta
-        if not np.isfinite(theta).all():
+        diverged = result.status is Status.NON_FINITE and monitor.best_theta is None
+        if diverged or not np.isfinite(theta).all():
             raise ValueError(_NON_FINITE)
         theta = theta.astype(training.dtype, copy=False)
         self.coefs_, self.intercepts_ = network.coefs(theta), network.intercepts(theta)
@@ -327,12 +328,12 @@ class BaseRegMLP(BaseEstimator):
     # Early stopping ------------------------------------------------------------------
 
     def _validation_score(
-        self, X, y, targets, sample_weight, weights, given, network, loss, rng
+        self, X, y, targets, sample_weight, reweight, given, network, loss, rng
     ):
         """Return the training rows (None: all) and a function theta -> score.
 
         Scores weigh the rows held out by `sample_weight`; the loss, being the data term
-        of the objective, by `weights`, which include the class weights.
+        of the objective, also by the class weights that `reweight` applies.
         """
         X_val, weight_val = validation.check_validation_data(self, *given)
         if not self.early_stopping:
@@ -351,10 +352,11 @@ class BaseRegMLP(BaseEstimator):
                 rng,
             )
             X_val, y_val, targets_val = X[held_out], y[held_out], targets[held_out]
-            s = weights if self.scoring == "loss" else sample_weight
-            weight_val = None if s is None else s[held_out]
+            weight_val = None if sample_weight is None else sample_weight[held_out]
             if sparse.issparse(X_val):
                 X_val = validation.core_matrix(X_val, X.dtype)
+        if self.scoring == "loss":
+            weight_val = reweight(targets_val, weight_val)
         return rows, self._score_function(
             X_val, y_val, targets_val, weight_val, network, loss
         )
@@ -573,8 +575,9 @@ class BaseRegMLP(BaseEstimator):
     def _default_score(self, loss, raw, targets, sample_weight):
         """Score of raw predictions as `score` computes it."""
 
-    def _training_weights(self, y, sample_weight, incremental):
-        return sample_weight
+    def _class_weighting(self, y, targets, sample_weight, incremental):
+        """Return a function (targets, sample_weight) -> weights of the data term."""
+        return lambda targets, sample_weight: sample_weight
 
     def _stratify(self, targets, network):
         return None

@@ -4,7 +4,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_array, column_or_1d, compute_sample_weight
+from sklearn.utils import (
+    check_array,
+    column_or_1d,
+    compute_class_weight,
+    compute_sample_weight,
+)
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from skreg import _docs
@@ -86,8 +91,8 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch on the given data.
 
-        A stream of calls on the same data equals one `fit` with as many epochs: the
-        optimizer's state and the random stream continue.
+        The optimizer's state and the random stream continue from call to call. With
+        ``shuffle=False``, n calls on the same data are one `fit` of n epochs.
 
         Parameters
         ----------
@@ -262,22 +267,52 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     def _encode_validation_targets(self, y, n_outputs):
         return self._indices(y if sparse.issparse(y) else np.asarray(y), "y_val")
 
-    def _training_weights(self, y, sample_weight, incremental):
+    def _class_weighting(self, y, targets, sample_weight, incremental):
         if self.class_weight is None:
-            return sample_weight
+            return super()._class_weighting(y, targets, sample_weight, incremental)
         if incremental and isinstance(self.class_weight, str):
             raise ValueError(
                 f"class_weight={self.class_weight!r} is not supported for partial_fit: "
                 "one batch does not know the shares of the classes. Pass a dict of "
                 "weights, or sample_weight."
             )
-        weights = compute_sample_weight(self.class_weight, y)
+        if self._is_multilabel():
+            return self._label_weighting()
+        class_weight = self._weight_of_each_class(y, targets, sample_weight)
+
+        def reweight(targets, sample_weight):
+            weights = class_weight[targets[:, 0].astype(int)]
+            return weights if sample_weight is None else weights * sample_weight
+
+        return reweight
+
+    def _weight_of_each_class(self, y, targets, sample_weight):
+        """Array of weights; "balanced" counts a weighted sample as so many copies."""
+        if self.class_weight == "balanced":
+            counts = np.bincount(
+                targets[:, 0].astype(int), sample_weight, len(self.classes_)
+            )
+            with np.errstate(divide="ignore"):
+                balanced = counts.sum() / (np.count_nonzero(counts) * counts)
+            return np.where(counts > 0, balanced, 0.0)
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        self._check_class_weights(weights)
+        return weights
+
+    def _label_weighting(self):
+        def reweight(targets, sample_weight):
+            weights = compute_sample_weight(self.class_weight, targets.astype(int))
+            self._check_class_weights(weights)
+            return weights if sample_weight is None else weights * sample_weight
+
+        return reweight
+
+    def _check_class_weights(self, weights):
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
             raise ValueError(
                 "The 'class_weight' parameter of RegMLPClassifier must hold finite "
                 f"weights >= 0. Got {self.class_weight!r} instead."
             )
-        return weights if sample_weight is None else weights * sample_weight
 
     def _stratify(self, targets, network):
         # As scikit-learn: two classes are stratified, more are not.
@@ -371,8 +406,8 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on the given data.
 
-        A stream of calls on the same data equals one `fit` with as many epochs: the
-        optimizer's state and the random stream continue.
+        The optimizer's state and the random stream continue from call to call. With
+        ``shuffle=False``, n calls on the same data are one `fit` of n epochs.
 
         Parameters
         ----------

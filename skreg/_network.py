@@ -76,13 +76,12 @@ class Network:
         ValueError
             If the shapes are not those of this network.
         """
-        shapes = tuple(np.shape(W) for W in coefs)
-        if shapes != self.shapes or any(
-            len(b) != n for b, n in zip(intercepts, self.units[1:])
-        ):
+        given = [np.shape(a) for a in (*coefs, *intercepts)]
+        needed = [*self.shapes, *((n,) for n in self.units[1:])]
+        if given != needed:
             raise ValueError(
-                f"The fitted weights have shapes {list(shapes)}, but this network "
-                f"needs {list(self.shapes)}."
+                f"The weights and intercepts have shapes {given}, but this network "
+                f"needs {needed}."
             )
         return np.concatenate([np.ravel(a) for a in (*coefs, *intercepts)]).astype(
             dtype, copy=False
@@ -105,7 +104,7 @@ class Network:
     def block_rows(self, n_rows):
         """Rows per pass over `n_rows`: all of them, or blocks that bound the memory."""
         rows = max(64, _BLOCK_ENTRIES // sum(self.units))
-        return n_rows if n_rows <= 4 * rows else rows
+        return max(1, n_rows) if n_rows <= 4 * rows else rows
 
     def compile(self, capacity, dtype, loss=None, n_targets=1):
         """Return (Net, scratch) for passes of at most `capacity` rows."""

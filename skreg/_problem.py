@@ -133,12 +133,14 @@ class Problem:
 
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
-        return float(
-            sum(
-                penalty.value(theta[s].reshape(shape), lam[layer])
-                for layer, penalty, s, shape in self.blocks()
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
+            return float(
+                sum(
+                    penalty.value(theta[s].reshape(shape), lam[layer])
+                    for layer, penalty, s, shape in self.blocks()
+                    if lam[layer] > 0
+                )
             )
-        )
 
     def value(self, theta, lam):
         """Objective J at theta."""
@@ -169,6 +171,8 @@ class Composite:
         self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
         for layer, penalty, s, shape in problem.blocks():
             strength = float(lam[layer])
+            if strength == 0:
+                continue
             kink = penalty.kink(strength)
             if kink is None or kink[0] is not penalty:
                 self._smooth.append((penalty, strength, s, shape))

@@ -192,9 +192,9 @@ def warn_if_vacuous(penalties, lam):
     if grouped and any(free[1:]):
         warnings.warn(
             f"penalty={first!r} acts on the inputs, but layer "
-            f"{free.index(True, 1) + 1} is not penalized: the network can shrink its first layer and grow that "
-            "one, and no input is dropped. Penalize every layer, for instance by "
-            "penalty=[GroupLasso(), L2()] with a positive reg_lambda for each.",
+            f"{free.index(True, 1) + 1} is not penalized: the network can shrink its "
+            "first layer and grow that one, and no input is dropped. Penalize every "
+            "layer, for instance by penalty=[GroupLasso(), L2()].",
             stacklevel=5,
         )
 

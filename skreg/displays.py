@@ -6,7 +6,7 @@ arrays alone, again, and on other axes. Only `plot` imports matplotlib.
 """
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skreg._network import Network
@@ -77,11 +77,33 @@ class _Display:
             grid = axes[0].get_subplotspec().subgridspec(1, n)
             return grid.subplots(squeeze=False)[0]
         if len(axes) != n:
-            raise ValueError(
-                f"`ax` must be None, one Axes, or one for each of the {n} panels of "
-                f"{name}; got {len(axes)}."
-            )
+            raise ValueError(f"`ax` must be None, one Axes or {n}; got {len(axes)}.")
         return axes
+
+
+class _FittedDisplay(_Display):
+    """Base of the displays of fitted estimators, which define `_read`."""
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **options):
+        """Draw what a fitted estimator has stored.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, of the kind that the description of the class names.
+        ax : matplotlib Axes or array of Axes, default=None
+            As in `plot`.
+        **options : dict
+            Arguments of the constructor, in place of what the estimator has stored.
+
+        Returns
+        -------
+        display
+            The display, drawn.
+        """
+        check_is_fitted(estimator)
+        return cls(**{**cls._read(estimator, options), **options}).plot(ax)
 
 
 def _legend_outside(ax, **options):
@@ -93,13 +115,13 @@ def _legend_outside(ax, **options):
 def _lambda_axis(ax, reg_lambdas, chosen):
     """Logarithmic λ, but linear from 0 to the smallest positive λ; mark the chosen."""
     if chosen is not None:
-        label = f"chosen λ = {chosen:.3g}"
-        ax.axvline(chosen, color="black", lw=1, ls="--", label=label)
+        ax.axvline(chosen, color="k", lw=1, ls="--", label=f"chosen λ = {chosen:.3g}")
     if np.min(reg_lambdas) > 0:
         ax.set_xscale("log")
     else:
         smallest = np.min(reg_lambdas[reg_lambdas > 0], initial=1.0)
         ax.set_xscale("symlog", linthresh=smallest)
+        ax.set_xlim(left=-0.2 * smallest)
     ax.set_xlabel("regularization strength λ (reg_lambda)")
 
 
@@ -108,9 +130,7 @@ def _check_shape(name, values, shape):
     values = np.asarray(values, dtype=np.float64)
     fits = (length is None or length == n for length, n in zip(shape, values.shape))
     if values.ndim != len(shape) or not all(fits):
-        raise ValueError(
-            f"`{name}` must have shape {shape}, None being any; got {values.shape}."
-        )
+        raise ValueError(f"`{name}` must have shape {shape}; got {values.shape}.")
     return values
 
 
@@ -122,96 +142,79 @@ def _penalty_names(penalties):
 
 def _score_name(estimator):
     scoring = getattr(estimator, "scoring", None)
-    if isinstance(scoring, str):
-        return scoring.replace("_", " ")
-    names = {is_classifier(estimator): "accuracy", is_regressor(estimator): "R²"}
-    return "score" if scoring is not None else names.get(True, "score")
+    if scoring is None:
+        return "accuracy" if is_classifier(estimator) else "R²"
+    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
 
 
-class LambdaPathDisplay(_Display):
+class LambdaPathDisplay(_FittedDisplay):
     """Weights, or norms of groups of weights, against λ.
+
+    Estimators: RegMLPClassifierCV and RegMLPRegressorCV, for the grid and the chosen λ,
+    with `coefs` as an option of `from_estimator`.
 
     Parameters
     ----------
     reg_lambdas : array-like of shape (n_lambdas,)
         The grid, in any order. 0 is allowed.
-    values : array-like of shape (n_lambdas, n_curves)
-        Weights or norms at each λ. The axis at the top counts those that are not 0.
+    coefs : sequence of length n_lambdas
+        For each λ the list of weight matrices `coefs_`, or one matrix, or a vector: the
+        curves themselves.
+    kind : {"inputs", "units", "weights"}, default="inputs"
+        What is a curve, for matrices: the norm of a row (all that leaves an input or
+        unit), the norm of a column (all that enters a unit), or a single weight. The
+        axis at the top counts the curves that are not 0.
+    layer : int, default=0
+        Which one of a list of matrices.
     reg_lambda : float, default=None
         The chosen λ, marked by a vertical line.
     names : sequence of str of length n_curves, default=None
         Names of the curves; None numbers them from 0. The six largest curves at the
         chosen (or else the smallest) λ show theirs, the others are gray.
-    ylabel : str, default="weight"
-        Label of the y axis.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skreg.displays import LambdaPathDisplay
-    >>> lambdas = np.logspace(-2, 0, 20)
-    >>> weights = np.maximum(np.array([1.0, 0.4]) - lambdas[:, None], 0)
-    >>> display = LambdaPathDisplay(lambdas, weights, reg_lambda=0.1).plot()
+    >>> weights = [[0.9, 0.3], [0.5, 0.0], [0.0, 0.0]]
+    >>> display = LambdaPathDisplay([0.01, 0.1, 1.0], weights, reg_lambda=0.1).plot()
     >>> display.ax_.get_ylabel()
     'weight'
     """
 
+    _labels = {
+        "inputs": "norm of outgoing weights",
+        "units": "norm of incoming weights",
+        "weights": "weight",
+    }
+
     def __init__(
-        self, reg_lambdas, values, *, reg_lambda=None, names=None, ylabel="weight"
+        self, reg_lambdas, coefs, *, kind="inputs", layer=0, reg_lambda=None, names=None
     ):
+        if kind not in self._labels:
+            raise ValueError(f"`kind` must be in {list(self._labels)}; got {kind!r}.")
         self.reg_lambdas = _check_shape("reg_lambdas", reg_lambdas, (None,))
-        self.values = _check_shape("values", values, (len(self.reg_lambdas), None))
+        is_list = np.ndim(coefs[0][0]) == 2
+        values = np.stack([W[layer] if is_list else W for W in coefs])
+        self.ylabel = "weight"
+        if values.ndim == 3:
+            self.ylabel = f"{self._labels[kind]}, layer {layer + 1}"
+            if kind == "weights":
+                values = values.reshape(len(values), -1)
+            else:
+                values = np.linalg.norm(values, axis=2 if kind == "inputs" else 1)
+        self.values = _check_shape("coefs", values, (len(self.reg_lambdas), None))
         self.reg_lambda = reg_lambda
         self.names = names
-        self.ylabel = ylabel
 
-    @classmethod
-    def from_coefs(
-        cls, reg_lambdas, coefs, *, kind="inputs", layer=0, ax=None, **options
-    ):
-        """Draw the weights of networks fitted along a grid of λ.
-
-        Parameters
-        ----------
-        reg_lambdas : array-like of shape (n_lambdas,)
-            The grid.
-        coefs : sequence of length n_lambdas
-            For each λ the list of weight matrices `coefs_`, or one matrix.
-        kind : {"inputs", "units", "weights"}, default="inputs"
-            What a curve is: the norm of a row (all that leaves an input or unit), the
-            norm of a column (all that enters a unit), or a single weight.
-        layer : int, default=0
-            Which of the matrices.
-        ax : as in `plot`
-        **options : arguments of the constructor
-        """
-        what = {
-            "inputs": (2, "norm of outgoing weights"),
-            "units": (1, "norm of incoming weights"),
-            "weights": (None, "weight"),
+    @staticmethod
+    def _read(estimator, options):
+        of_inputs = options.get("kind", "inputs") == "inputs"
+        names = getattr(estimator, "feature_names_in_", None)
+        return {
+            "reg_lambdas": estimator.reg_lambdas_,
+            "reg_lambda": estimator.reg_lambda_,
+            "names": names if of_inputs and options.get("layer", 0) == 0 else None,
         }
-        if kind not in what:
-            raise ValueError(f"`kind` must be one of {list(what)}; got {kind!r}.")
-        axis, label = what[kind]
-        values = np.stack([W if np.ndim(W[0]) == 1 else W[layer] for W in coefs])
-        if axis is None:
-            values = values.reshape(len(values), -1)
-        else:
-            values = np.linalg.norm(values, axis=axis)
-        options.setdefault("ylabel", f"{label}, layer {layer + 1}")
-        return cls(reg_lambdas, values, **options).plot(ax)
-
-    @classmethod
-    def from_estimator(cls, estimator, coefs, **options):
-        """As `from_coefs`, on the grid and with the choice of a fitted CV estimator.
-
-        It has `reg_lambdas_`, in the order of `coefs`, and `reg_lambda_`.
-        """
-        check_is_fitted(estimator, "reg_lambdas_")
-        if options.get("kind", "inputs") == "inputs" and options.get("layer", 0) == 0:
-            options.setdefault("names", getattr(estimator, "feature_names_in_", None))
-        options.setdefault("reg_lambda", estimator.reg_lambda_)
-        return cls.from_coefs(estimator.reg_lambdas_, coefs, **options)
 
     def _draw(self, ax):
         order = np.argsort(self.reg_lambdas)
@@ -233,26 +236,26 @@ class LambdaPathDisplay(_Display):
         # Numbers of nonzero curves along the top, as in glmnet.
         counts = np.count_nonzero(values, axis=1)
         ticks = np.unique(np.linspace(0, len(lambdas) - 1, 7).astype(int))
-        top = ax.secondary_xaxis("top")
-        top.set_xticks(lambdas[ticks], [str(count) for count in counts[ticks]])
-        top.minorticks_off()
-        top.set_xlabel("number of nonzero curves")
+        place = {"transform": ax.get_xaxis_transform(), "fontsize": "small"}
+        for k in ticks:
+            ax.text(lambdas[k], 1.02, counts[k], ha="center", **place)
+        ax.set_title("number of nonzero curves", fontsize="medium", pad=18)
         _legend_outside(ax)
 
 
-class LambdaValidationDisplay(_Display):
+class LambdaValidationDisplay(_FittedDisplay):
     """Validation and training score against λ: the under- and overfitting picture.
+
+    Estimators: RegMLPClassifierCV and RegMLPRegressorCV. The training scores are drawn
+    where `train_scores_`, of shape (n_folds, n_lambdas), exists.
 
     Parameters
     ----------
     reg_lambdas : array-like of shape (n_lambdas,)
         The grid, in any order. 0 is allowed.
-    scores : array-like of shape (n_folds, n_lambdas) or (n_lambdas,)
-        Validation scores, greater is better. Those of folds are drawn as their mean
-        with its standard error.
-    train_scores : array-like of shape (n_folds, n_lambdas) or (n_lambdas,), \
-            default=None
-        Training scores.
+    scores, train_scores : array-like of shape (n_folds, n_lambdas) or (n_lambdas,)
+        Validation scores and, unless None, training scores; greater is better. Those
+        of folds are drawn as their mean with its standard error.
     std_error, train_std_error : array-like of shape (n_lambdas,), default=None
         Standard errors of scores that are means already.
     reg_lambda : float, default=None
@@ -290,22 +293,16 @@ class LambdaValidationDisplay(_Display):
         self.reg_lambda = reg_lambda
         self.score_name = score_name
 
-    @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **options):
-        """Draw the scores of a fitted CV estimator.
-
-        It has `reg_lambdas_`, `mean_scores_`, `std_error_`, `reg_lambda_`, and maybe
-        `train_scores_`. `ax` is as in `plot`, the options are those of the constructor.
-        """
-        check_is_fitted(estimator, "mean_scores_")
-        stored = {
+    @staticmethod
+    def _read(estimator, options):
+        return {
+            "reg_lambdas": estimator.reg_lambdas_,
+            "scores": estimator.mean_scores_,
             "train_scores": getattr(estimator, "train_scores_", None),
             "std_error": estimator.std_error_,
             "reg_lambda": estimator.reg_lambda_,
             "score_name": _score_name(estimator),
         }
-        options = {**stored, **options}
-        return cls(estimator.reg_lambdas_, estimator.mean_scores_, **options).plot(ax)
 
     def _draw(self, ax):
         order = np.argsort(self.reg_lambdas)
@@ -324,8 +321,7 @@ class LambdaValidationDisplay(_Display):
         ax.plot(lambdas[best], scores[best], "*", label=label, **style)
         if self.std_error is not None:
             level = scores[best] - self.std_error[order][best]
-            label = "best − 1 std. error"
-            ax.axhline(level, color=_GRAY, lw=1, ls=":", label=label)
+            ax.axhline(level, color=_GRAY, ls=":", label="best − 1 std. error")
         _lambda_axis(ax, lambdas, self.reg_lambda)
         ax.set_ylabel(self.score_name)
         ax.set_title("← may overfit", loc="left", fontsize="small")
@@ -346,8 +342,11 @@ def _mean_and_error(scores, std_error, n):
     return _check_shape("scores", scores, (n,)), std_error
 
 
-class LossCurveDisplay(_Display):
+class LossCurveDisplay(_FittedDisplay):
     """Data loss, penalty and their sum, the objective, during training.
+
+    Estimators: RegMLPClassifier and RegMLPRegressor; with ``early_stopping=True`` they
+    have a validation curve.
 
     Parameters
     ----------
@@ -379,25 +378,22 @@ class LossCurveDisplay(_Display):
             self.validation = _check_shape("validation", validation, (None,))
         self.validation_name = validation_name
 
-    @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
-        """Draw the curves of a fitted network; `ax` as in `plot`."""
-        check_is_fitted(estimator, "data_loss_curve_")
+    @staticmethod
+    def _read(estimator, options):
         validation = estimator.validation_scores_
         if validation is not None and estimator.scoring == "loss":
             validation = -np.asarray(validation)
-        return cls(
-            estimator.data_loss_curve_,
-            estimator.penalty_curve_,
-            validation=validation,
-            validation_name=f"validation {_score_name(estimator)}",
-        ).plot(ax)
+        return {
+            "data_loss": estimator.data_loss_curve_,
+            "penalty": estimator.penalty_curve_,
+            "validation": validation,
+            "validation_name": f"validation {_score_name(estimator)}",
+        }
 
     def _draw(self, ax):
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator
 
-        n = len(self.data_loss)
-        epochs = np.arange(1, n + 1)
+        epochs = np.arange(1, len(self.data_loss) + 1)
         ax.plot(epochs, self.objective, "k-", lw=2.5, label="objective")
         ax.plot(epochs, self.data_loss, "--", color=_BLUE, label="data loss")
         ax.plot(epochs, self.penalty, "-.", color=_RED, label="penalty")
@@ -406,7 +402,7 @@ class LossCurveDisplay(_Display):
         if self.validation is not None:
             shared = self.validation_name == "validation loss"
             target = ax if shared else ax.twinx()
-            at = epochs[n - len(self.validation) :]
+            at = epochs[-len(self.validation) :]
             style = {"color": _GREEN, "lw": 2, "label": self.validation_name}
             handles = [*handles, *target.plot(at, self.validation, ":", **style)]
             if not shared:
@@ -415,13 +411,16 @@ class LossCurveDisplay(_Display):
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.yaxis.set_minor_formatter("")
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": 4}
         _legend_outside(ax, handles=handles, columnspacing=1.2, **place)
 
 
-class WeightsDisplay(_Display):
+class WeightsDisplay(_FittedDisplay):
     """Weight matrices as images or histograms, in which exact zeros are visible.
+
+    Estimators: RegMLPClassifier, RegMLPRegressor and others with `coefs_`. The shares
+    of exact zeros are the attribute `sparsity`.
 
     Parameters
     ----------
@@ -433,11 +432,6 @@ class WeightsDisplay(_Display):
         "histogram": numbers of weights, with a bar of their own for the exact zeros.
     names : sequence of str, default=None
         Titles of the panels; None is "layer 1", "layer 2", ...
-
-    Attributes
-    ----------
-    sparsity : ndarray of shape (n_matrices,)
-        Shares of exact zeros.
 
     Examples
     --------
@@ -455,11 +449,9 @@ class WeightsDisplay(_Display):
         self.names = names
         self.sparsity = np.array([np.mean(W == 0) for W in self.coefs])
 
-    @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **options):
-        """Draw the matrices of a fitted network; options as in the constructor."""
-        check_is_fitted(estimator, "coefs_")
-        return cls(estimator.coefs_, **options).plot(ax)
+    @staticmethod
+    def _read(estimator, options):
+        return {"coefs": estimator.coefs_}
 
     @property
     def _n_panels(self):
@@ -484,12 +476,11 @@ class WeightsDisplay(_Display):
             masked = np.ma.masked_equal(W, 0)
             image = panel.imshow(masked, interpolation="nearest", **style)
             panel.set_xlabel("to unit")
-            for axis in (panel.xaxis, panel.yaxis):
-                axis.get_major_locator().set_params(integer=True)
+            panel.locator_params(integer=True)
         axes[0].set_ylabel("from input or unit")
         extend = "both" if np.max(sizes, initial=0) > limit else "neither"
-        bar = axes[0].figure.colorbar(image, ax=list(axes), extend=extend)
-        bar.set_label("weight")
+        style = {"ax": list(axes), "extend": extend, "label": "weight"}
+        bar = axes[0].figure.colorbar(image, **style)
         zero = mpl.patches.Patch(color=_GRAY, label="exactly 0")
         place = {"loc": "lower left", "bbox_to_anchor": (-0.5, 1.06)}
         _legend_outside(bar.ax, handles=[zero], handlelength=1.0, **place)
@@ -552,7 +543,8 @@ class PenaltyDisplay(_Display):
         others : sequence of float, default=()
             Other weights of the same row, held fixed: they matter to penalties of
             groups. The value drawn is the excess over that at w = 0.
-        ax : as in `plot`
+        ax : matplotlib Axes or array of Axes, default=None
+            As in `plot`.
         """
         weights = 4 * reg_lambda * np.linspace(-1, 1, 401)
         rows = [np.array([[w, *others]]) for w in weights]
@@ -574,8 +566,7 @@ class PenaltyDisplay(_Display):
         for panel, title in zip(axes, ("penalty", "derivative", "prox")):
             panel.axhline(0, color="0.8", lw=0.8, zorder=0)
             panel.axvline(0, color="0.8", lw=0.8, zorder=0)
-            panel.set_title(title, fontsize="medium")
-            panel.set_xlabel("weight w")
+            panel.set(title=title, xlabel="weight w")
         axes[2].plot(self.weights, self.weights, color="0.8", lw=0.8, zorder=0)
         curves = zip(self.names, self.values, self.derivatives, self.proxes)
         for k, (name, *functions) in enumerate(curves):
@@ -595,6 +586,9 @@ def _with_gaps(x, y):
 class ShrinkageDisplay(_Display):
     """One weight without data under each penalty and decay mode, step by step.
 
+    The attribute `zero_steps`, of shape (n_penalties, 3), holds the step from which on
+    the weight is exactly 0, NaN where there is none.
+
     Parameters
     ----------
     weights : array-like of shape (n_penalties, 3, n_steps + 1)
@@ -602,11 +596,6 @@ class ShrinkageDisplay(_Display):
         The modes, which are the curves: coupled, decoupled, proximal.
     penalties : sequence of str of length n_penalties
         Names of the penalties, which are the panels.
-
-    Attributes
-    ----------
-    zero_steps : ndarray of shape (n_penalties, 3)
-        The step from which on the weight is exactly 0, NaN where there is none.
 
     Examples
     --------
@@ -629,8 +618,7 @@ class ShrinkageDisplay(_Display):
         self.weights = _check_shape("weights", weights, (len(self.penalties), 3, None))
         ends_in_zeros = np.logical_and.accumulate(self.weights[..., ::-1] == 0, axis=2)
         n_zeros = ends_in_zeros.sum(axis=2)
-        first = self.weights.shape[2] - n_zeros
-        self.zero_steps = np.where(n_zeros > 0, first, np.nan)
+        self.zero_steps = np.where(n_zeros, self.weights.shape[2] - n_zeros, np.nan)
 
     @classmethod
     def from_penalties(
@@ -655,11 +643,10 @@ class ShrinkageDisplay(_Display):
             The weight at the start, λ and η.
         n_steps : int, default=12
             Number of steps.
-        solver : {"sgd", "rmsprop", "adam"}, default="sgd"
-            The optimizer.
-        momentum : float, default=0.0
-            Of "sgd", as heavy ball (not Nesterov's).
-        ax : as in `plot`
+        solver, momentum : {"sgd", "rmsprop", "adam"} and float, default="sgd" and 0.0
+            The optimizer; "sgd" with momentum is the heavy ball, not Nesterov's.
+        ax : matplotlib Axes or array of Axes, default=None
+            As in `plot`.
         """
         penalties = [check_penalty(penalty) for penalty in penalties]
         settings = (weight, reg_lambda, n_steps, solver)
@@ -685,12 +672,11 @@ class ShrinkageDisplay(_Display):
                 panel.plot(curve, color=color, lw=width, label=mode)
                 style = {"mec": color, "mfc": "none", "ms": 4 + 2 * width}
                 panel.plot(zero, 0, "o", clip_on=False, **style)
-            panel.set_title(name, fontsize="medium")
-            panel.set_xlabel("step")
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.set(title=name, xlabel="step")
+            panel.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("weight")
-        label = "exactly 0 from here on"
-        axes[-1].plot([], [], "o", mec=_GRAY, mfc="none", ms=9, label=label)
+        style = {"mec": _GRAY, "mfc": "none", "label": "exactly 0 from here on"}
+        axes[-1].plot([], [], "o", ms=9, **style)
         _legend_outside(axes[-1])
 
 

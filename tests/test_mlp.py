@@ -1043,6 +1043,39 @@ def test_seed_decides(regression, solver):
     assert fits[0].coefs_[0][0, 0] != fits[2].coefs_[0][0, 0]
 
 
+@pytest.fixture
+def poison_memory(monkeypatch):
+    """Function after which new, unwritten memory holds signaling NaNs."""
+
+    def poisoned(allocate):
+        def allocate_poisoned(*args, **kwargs):
+            array = allocate(*args, **kwargs)
+            if array.dtype == np.float64:
+                array.view(np.uint64)[...] = 0x7FF0_0000_0000_0001
+            return array
+
+        return allocate_poisoned
+
+    yield lambda: [
+        monkeypatch.setattr(np, name, poisoned(getattr(np, name)))
+        for name in ("empty", "empty_like")
+    ]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("penalty", ["l2", "l1", "group_lasso", "sparse_group_lasso"])
+def test_memory_is_written_before_it_is_read(
+    regression, solver, penalty, poison_memory
+):
+    X, y = regression
+    model = regressor(solver=solver, penalty=penalty, reg_lambda=0.01, batch_size=16)
+    model.set_params(max_iter=50)
+    expected = clone(model).fit(X, y)
+    poison_memory()
+    assert_same_network(model.fit(X, y), expected)
+    assert_array_equal(model.predict(X), expected.predict(X))
+
+
 def test_random_state_may_be_a_generator(regression):
     X, y = regression
     rng = np.random.RandomState(0)

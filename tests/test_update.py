@@ -102,6 +102,16 @@ def target_columns(y):
 # 1. PyTorch -------------------------------------------------------------------------
 
 
+@pytest.fixture
+def torch():
+    """PyTorch on one thread: more would only wait for each other here."""
+    module = pytest.importorskip("torch")
+    n_threads = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(n_threads)
+
+
 def torch_penalty(penalty, lam, weights):
     """lam * Omega; the derivative of torch.abs at 0 is 0, as ours."""
     l1 = {"l1": 1.0, "l2": 0.0, "elasticnet": L1_RATIO}[penalty]
@@ -177,8 +187,9 @@ TORCH_PENALTIES = [
 @pytest.mark.parametrize("penalty, mode", TORCH_PENALTIES, ids=str)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("task", TASKS)
-def test_training_equals_torch_step_by_step(task, activation, penalty, mode, name):
-    torch = pytest.importorskip("torch")
+def test_training_equals_torch_step_by_step(
+    torch, task, activation, penalty, mode, name
+):
     make_estimator, make_data = TASKS[task]
     X, y = make_data()
     seed, n_epochs, batch_size, lam = 3, 4, 16, 0.02
@@ -643,6 +654,7 @@ class TwinL1(Penalty):
 
 def sparse_fit(name, mode, penalty, reg_lambda=0.05, max_iter=12, data=None, **options):
     X, Y = data or regression()
+    s = np.random.RandomState(5).uniform(0.2, 2.0, len(X))
     return RegMLPRegressor(
         (5, 4),
         activation="tanh",
@@ -654,7 +666,7 @@ def sparse_fit(name, mode, penalty, reg_lambda=0.05, max_iter=12, data=None, **o
         random_state=0,
         **SOLVERS[name],
         **options,
-    ).fit(X, Y)
+    ).fit(X, Y, s)
 
 
 def count_zeros(estimator):
@@ -696,6 +708,7 @@ BUILT_IN = [
     SparseGroupLasso(L1_RATIO),
     SparseGroupLasso(L1_RATIO, by="units"),
     MCP(gamma=4.0),
+    MCP(gamma=0.05),  # long steps, which jump
     MCP(saturation=0.5),
     SCAD(saturation=0.6),
 ]

@@ -88,6 +88,8 @@ cdef class Net:
     def __init__(self, units, int activation, int loss, double loss_param,
                  Py_ssize_t capacity, Py_ssize_t n_targets):
         cdef Py_ssize_t l, size = 0, widest = 0
+        if capacity < 1:
+            raise ValueError("capacity must be at least one row")
         self.n_layers = len(units) - 1
         self.activation, self.loss, self.loss_param = activation, loss, loss_param
         self.capacity = capacity
@@ -159,12 +161,17 @@ cdef class Data:
                 raise TypeError("CSR input needs int32 indices and int64 indptr")
             self.indices = <const int*> _address(X.indices)
             self.indptr = <const long long*> _address(X.indptr)
+        if values.dtype.char not in "fd":
+            raise TypeError("X must be float32 or float64")
         if values.itemsize > dtype.itemsize:
             raise TypeError("X has more precision than the parameters")
         self.widen = values.itemsize < dtype.itemsize
         for array in (y, sample_weight):
             if array is not None and array.dtype != dtype:
                 raise TypeError("targets and weights need the dtype of the parameters")
+        for array in (y, sample_weight):
+            if array is not None and array.shape[0] != self.n_rows:
+                raise ValueError("X, targets and weights differ in length")
         for array in (values, y, sample_weight):
             if array is not None and not array.flags.c_contiguous:
                 raise TypeError("arrays must be C-ordered")
@@ -183,6 +190,14 @@ cdef int _check(Net net, Data data, Py_ssize_t itemsize, Py_ssize_t theta_size,
         raise ValueError("theta or scratch has the wrong size")
     if data.n_features != net.units[0]:
         raise ValueError("the data and the network differ in the number of features")
+    return 0
+
+
+cdef int _check_rows(Data data, const Py_ssize_t[::1] order, Py_ssize_t start,
+                     Py_ssize_t stop) except -1:
+    cdef Py_ssize_t n = data.n_rows if order is None else order.shape[0]
+    if not 0 <= start <= stop <= n:
+        raise ValueError(f"rows {start} to {stop} of {n}")
     return 0
 
 
@@ -303,6 +318,8 @@ def raw_predictions(Net net, Data data, const floating[::1] theta, floating[:, :
     """Write f(x_i) of every row into `out` (n, n_outputs), in blocks of rows."""
     cdef Py_ssize_t k, start, n, n_outputs = net.units[net.n_layers]
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    if out.shape[0] != data.n_rows or out.shape[1] != n_outputs:
+        raise ValueError("out has the wrong shape")
     with nogil:
         for k in range(_n_blocks(data.n_rows, net.capacity)):
             start = k * net.capacity
@@ -354,11 +371,13 @@ def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
     """
     cdef:
         double total = 0
-        const Py_ssize_t[::1] order
+        const Py_ssize_t[::1] order = rows
         const Py_ssize_t* index = NULL
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
-    if rows is not None:
-        order = rows
+    _check_rows(data, order, start, stop)
+    if grad.shape[0] != theta.shape[0]:
+        raise ValueError("the gradient has the wrong size")
+    if order is not None:
         index = &order[0]
     with nogil:
         total = _gradient(net, data, index, start, stop, scale, &theta[0], &grad[0],
@@ -442,12 +461,14 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
     """
     cdef:
         double total = 0
-        const Py_ssize_t[::1] order
+        const Py_ssize_t[::1] order = rows
         const Py_ssize_t* index = NULL
         Py_ssize_t k, batch, n
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
-    if rows is not None:
-        order = rows
+    _check_rows(data, order, start, stop)
+    if grad.shape[0] != theta.shape[0]:
+        raise ValueError("the gradient has the wrong size")
+    if order is not None:
         index = &order[0]
     with nogil:
         for k in range(_n_blocks(stop - start, batch_size)):

@@ -44,17 +44,18 @@ struct LeakyRelu {
 // x Phi(x), with the exact normal distribution function (Hendrycks & Gimpel, 2016).
 struct Gelu {
     template <typename T> static T value(T z, T &slope) {
-        const T cdf = T(0.5) * std::erfc(z * T(-0.70710678118654752440));
-        slope = cdf + z * T(0.39894228040143267794) * exp(T(-0.5) * z * z);
-        return z * cdf;
+        const T c = clip(z, T(-40), T(40));  // beyond, the limits are reached
+        const T cdf = T(0.5) * std::erfc(c * T(-0.70710678118654752440));
+        slope = cdf + c * T(0.39894228040143267794) * exp(T(-0.5) * c * c);
+        return z < c ? T(0) : z * cdf;
     }
 };
 // x sigma(x) (Elfwing, Uchibe & Doya, 2018).
 struct Silu {
     template <typename T> static T value(T z, T &slope) {
-        const T p = logistic(z);
-        slope = p * (T(1) + z * (T(1) - p));
-        return z * p;
+        const T c = clip(z, Format<T>::exp_min, Format<T>::exp_max), p = logistic(c);
+        slope = p * (T(1) + c * (T(1) - p));
+        return z < c ? T(0) : z * p;
     }
 };
 

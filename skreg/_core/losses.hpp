@@ -39,36 +39,38 @@ struct SquaredError {
 };
 struct AbsoluteError {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
-        derivative = sign(f - y);
-        return std::abs(f - y);
+        const T r = f - y;
+        derivative = r == r ? sign(r) : r;  // NaN stays NaN, here and below
+        return std::abs(r);
     }
 };
 struct Huber {
     template <typename T> static T eval(T y, T f, T p, T &derivative) {
         const T r = f - y, a = std::abs(r);
-        derivative = a <= p ? r : p * sign(r);
+        derivative = a > p ? p * sign(r) : r;
         return a <= p ? T(0.5) * r * r : p * (a - T(0.5) * p);
     }
 };
 struct Quantile {
     template <typename T> static T eval(T y, T f, T p, T &derivative) {
         const T r = y - f;
-        derivative = r > T(0) ? -p : (r < T(0) ? T(1) - p : T(0));
+        derivative = r > T(0) ? -p : (r < T(0) ? T(1) - p : r);
         return r >= T(0) ? p * r : (p - T(1)) * r;
     }
 };
 struct Poisson {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
+        // exp clips f; the linear term must not outgrow it, here and below.
         const T mean = exp(f);
         derivative = mean - y;
-        return mean - y * f;
+        return mean - y * (f > Format<T>::exp_max ? Format<T>::exp_max : f);
     }
 };
 struct Gamma {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         const T ratio = y * exp(-f);
         derivative = T(1) - ratio;
-        return ratio + f;
+        return ratio + (f < -Format<T>::exp_max ? -Format<T>::exp_max : f);
     }
 };
 

@@ -43,11 +43,16 @@ template <typename To, typename From> inline To bit_cast(From from) {
     return to;
 }
 
+// x within [low, high]; NaN stays NaN.
+template <typename T> inline T clip(T x, T low, T high) {
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
 // e^x - 1 as 2^n q(r) + (2^n - 1), with `power` = 2^n.
 template <typename T> inline T expm1_parts(T x, T &power) {
     using F = Format<T>;
-    x = x < F::exp_min ? F::exp_min : x;
-    x = x > F::exp_max ? F::exp_max : x;
+    x = clip(x, F::exp_min, F::exp_max);
     const T shifted = x * T(1.44269504088896340736) + F::round_shift;
     const T n = shifted - F::round_shift;
     const T r = (x - n * F::ln2_hi) - n * F::ln2_lo;

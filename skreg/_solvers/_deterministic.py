@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from skreg._solvers._lbfgs import prox_lbfgs
+from skreg._solvers._result import Status
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,21 @@ class Deterministic:
 
         `rng` is not used. `state` is the scale of the gradient at the first cold start,
         so that `tol` means the same along a path of warm starts. The history holds
-        "data_loss" and "penalty" at each iterate.
+        "data_loss" and "penalty" at each iterate. A watched validation score stops the
+        solver as it stops the stochastic ones.
         """
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
+        complete = theta0
 
         def record(theta, value, n_iter):
+            nonlocal complete
+            ceased = monitor.update(n_iter, value, theta, history)
             penalty = problem.penalty_value(theta, lam)
             history["data_loss"].append(value - penalty)
             history["penalty"].append(penalty)
-            monitor.update(n_iter, value, theta, history)
+            complete = theta
+            # Without scores to watch, the solver knows better when to stop.
+            return ceased and monitor.validate is not None
 
         result = prox_lbfgs(
             problem.composite(lam),
@@ -45,8 +52,17 @@ class Deterministic:
             ftol=self.tol**2,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
-            scale=state,
+            scale=state if isinstance(state, float) else None,
             callback=record,
         )
+        n_complete = len(history["data_loss"])
+        if result.status is Status.INTERRUPTED:
+            if n_complete == 0:
+                raise KeyboardInterrupt
+            result.theta, result.n_iter = complete, n_complete
+            del history["validation_scores"][n_complete:]
+        if n_complete == 0:  # theta0 is optimal, or a limit does not allow a step
+            history["data_loss"].append(problem.data_value(result.theta))
+            history["penalty"].append(problem.penalty_value(result.theta, lam))
         result.history = history
         return result

@@ -57,7 +57,8 @@ class OptimizerState:
     @classmethod
     def resume(cls, state, solver, theta):
         """Copy of a state where it fits solver and parameters, else a fresh one."""
-        if state is None or state.solver != solver or len(state.first) != len(theta):
+        fits = getattr(state, "solver", None) == solver
+        if not fits or len(state.first) != len(theta):
             return cls(solver, np.zeros_like(theta), np.zeros_like(theta))
         return replace(
             state,
@@ -145,23 +146,22 @@ class Stochastic:
             state.n_epochs = 0
         epoch = _Epoch(self, problem, lam, theta0, state)
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        theta_epoch = theta0.copy()  # the network of the last complete epoch
+        last = epoch.snapshot()  # of the last complete epoch
         status, n_iter = Status.MAX_ITER, 0
         try:
             while n_iter < self.max_iter:
                 penalty = problem.penalty_value(epoch.theta, lam)
                 data_loss = epoch.run(rng)
-                if not np.isfinite(epoch.theta).all():
-                    # Scores are still recorded, so that a diverged run can be seen.
-                    status = Status.NON_FINITE
-                n_iter += 1
-                np.copyto(theta_epoch, epoch.theta)
+                diverged = not np.isfinite(epoch.theta).all()
                 history["data_loss"].append(data_loss)
                 history["penalty"].append(penalty)
                 ceased = monitor.update(
-                    n_iter, data_loss + penalty, theta_epoch, history
+                    n_iter + 1, data_loss + penalty, epoch.theta, history
                 )
-                if status is Status.NON_FINITE:
+                n_iter += 1
+                epoch.snapshot(last)
+                if diverged:
+                    status = Status.NON_FINITE
                     break
                 if ceased and not self._lower_rate(state, monitor):
                     status = Status.CONVERGED
@@ -170,7 +170,10 @@ class Stochastic:
             if n_iter == 0:
                 raise
             status = Status.INTERRUPTED
-        return Result(theta_epoch, n_iter, status, history, state=state)
+            epoch.restore(last)
+            for values in history.values():
+                del values[n_iter:]
+        return Result(epoch.theta, n_iter, status, history, state=state)
 
     def _lower_rate(self, state, monitor):
         """Lower the rate of the adaptive schedule; False where training is to stop."""
@@ -205,6 +208,29 @@ class _Epoch:
         if self.python_blocks:
             self.batches_per_call = 1
             self.metric = np.empty_like(theta0)
+
+    def snapshot(self, out=None):
+        """Copy parameters and state, into an earlier snapshot where one is given."""
+        state = self.state
+        arrays = (self.theta, state.first, state.second)
+        out = (*(a.copy() for a in arrays), {}) if out is None else out
+        for target, source in zip(out, arrays):
+            np.copyto(target, source)
+        out[3].update(
+            n_steps=state.n_steps,
+            n_samples=state.n_samples,
+            n_epochs=state.n_epochs,
+            factor=state.factor,
+        )
+        return out
+
+    def restore(self, snapshot):
+        """Return to a snapshot."""
+        state = self.state
+        for target, source in zip((self.theta, state.first, state.second), snapshot):
+            np.copyto(target, source)
+        for name, value in snapshot[3].items():
+            setattr(state, name, value)
 
     def run(self, rng):
         """Train on every sample once; return the mean data loss."""
@@ -314,17 +340,19 @@ def compile_rule(solver, problem, lam):
     for block in problem.blocks():
         layer, penalty, s, shape = block
         strength, mode = float(lam[layer]), solver.modes[layer]
+        if strength == 0:
+            continue
         terms = _elementwise(penalty, strength, mode)
         if terms is None:
             python_blocks.append(block)
             continue
-        if type(penalty) in (GroupLasso, SparseGroupLasso) and strength > 0:
+        if type(penalty) in (GroupLasso, SparseGroupLasso):
             groups.append(
                 (s.start, *_group_block(penalty, strength, shape, *terms[:2]))
             )
             if mode == "decoupled":  # both shrinks belong together
                 continue
-        elementwise[s.start] = terms if strength > 0 else _UNPENALIZED
+        elementwise[s.start] = terms
     segments = []
     for s in problem.network.slices:
         terms = elementwise.get(s.start, _UNPENALIZED)

@@ -1,0 +1,548 @@
+"""Choosing lambda: warm-started paths, and cross-validation along them."""
+
+import copy
+import inspect
+import re
+import warnings
+from dataclasses import dataclass
+from itertools import chain
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.optimize import minimize
+from sklearn import config_context, get_config
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import check_cv
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from skreg import _docs, _prune
+from skreg import _validation as validation
+from skreg._base import _NON_FINITE, BaseRegMLP, Training
+from skreg._mlp import RegMLPClassifier, RegMLPRegressor
+from skreg._network import Network
+from skreg._solvers._deterministic import Deterministic
+from skreg._solvers._result import Result, Status
+from skreg._solvers._stopping import Monitor
+from skreg._threads import single_blas_thread
+
+# An objective counts as lower if it is lower by this share.
+_LOWER = 1e-6
+_MAX_SWEEPS = 3
+_MAX_EXTENSION = 20
+
+
+@dataclass
+class RegMLPPath:
+    """Networks along a grid of lambda, in the order in which they were fitted.
+
+    With hidden layers lambda rises, without them it falls. All arrays have one entry
+    per lambda.
+
+    Attributes
+    ----------
+    reg_lambdas : ndarray
+        The grid.
+    coefs, intercepts : list of list of ndarray
+        ``coefs[k]`` and ``intercepts[k]`` are those of the network at
+        ``reg_lambdas[k]``, layer by layer.
+    objective, data_loss, penalty : ndarray
+        J and its two terms, the second one including lambda.
+    n_nonzero : ndarray of int
+        Weights that are not 0.
+    n_features, n_units : ndarray of int
+        Inputs, and units of hidden layers, that lie on a path of non-zero weights from
+        an input to an output.
+    n_iter : ndarray of int
+        Iterations or epochs spent, those of restarts and polishing included.
+    """
+
+    reg_lambdas: np.ndarray
+    coefs: list
+    intercepts: list
+    objective: np.ndarray
+    data_loss: np.ndarray
+    penalty: np.ndarray
+    n_nonzero: np.ndarray
+    n_features: np.ndarray
+    n_units: np.ndarray
+    n_iter: np.ndarray
+
+
+def reg_mlp_path(
+    X,
+    y,
+    *,
+    estimator,
+    reg_lambdas=50,
+    eps=1e-3,
+    sample_weight=None,
+    max_features=None,
+    max_units=None,
+    n_init=1,
+):
+    """Fit networks along a grid of lambda, each started from the one before.
+
+    Networks with hidden layers go from dense to sparse. (A network of zeros is
+    stationary for every lambda, so a path from the sparse end would never leave it.)
+    Without hidden layers, the problem of the lasso, the path starts where all weights
+    are 0 and goes from sparse to dense.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Inputs.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    estimator : RegMLPClassifier or RegMLPRegressor
+        The network, not changed. Its solver fits it; "lbfgs" is recommended. Its
+        `reg_lambda` is not used: all layers have the lambda of the grid.
+    reg_lambdas : int or array-like of float >= 0, default=50
+        The grid. An int is the number of values, evenly spaced on a log scale from
+        ``eps * lambda_ref`` to ``lambda_ref``. See Notes.
+    eps : float in (0, 1), default=1e-3
+        Length of the automatic grid.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights, not all 0.
+    max_features, max_units : int, default=None
+        Stop where at most so many inputs, or units of hidden layers, are left: the last
+        network is the least regularized one found with so few.
+    n_init : int, default=1
+        Cold starts at the first lambda, of which the best one is kept. Only for
+        networks with hidden layers.
+
+    Returns
+    -------
+    RegMLPPath
+        Networks, objectives and sparsity along the grid.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter or the data at fault and what is allowed.
+
+    See Also
+    --------
+    RegMLPClassifierCV, RegMLPRegressorCV : Choose lambda by cross-validation.
+
+    Notes
+    -----
+    lambda_ref is the smallest lambda at which all weights are 0 in the generalized
+    linear model of the same loss and (first) penalty. For L2, where there is none, it
+    is the largest singular value of the gradient there, above which zero is a local
+    minimum of a network with one hidden layer and slope 1; without hidden layers, 10
+    times the largest curvature of the data term. With hidden layers, an automatic grid
+    ends where all penalized weights are 0 or the objective reaches that of the null
+    model (weights 0, optimal intercepts), before or, by the same ratio and in at most
+    20 more steps, after lambda_ref.
+
+    An objective with hidden layers has many local minima. If the solver is "lbfgs",
+    networks that are worse than the null model are replaced by it, and those that are
+    worse than another network of the path, at their own lambda, are fitted again from
+    there, in up to 3 sweeps. So the objective rises with lambda, and data loss falls.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skreg import RegMLPRegressor
+    >>> from skreg._path import reg_mlp_path
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = RegMLPRegressor(
+    ...     (10,), penalty="group_lasso", solver="lbfgs", max_iter=1000, random_state=0
+    ... )
+    >>> path = reg_mlp_path(
+    ...     scale(X), scale(y), estimator=network, reg_lambdas=10, max_features=4
+    ... )
+    >>> int(path.n_features[0]), int(path.n_features[-1]) <= 4
+    (10, True)
+    >>> [W.shape for W in path.coefs[-1]]
+    [(10, 10), (10, 1)]
+    """
+    if not isinstance(estimator, BaseRegMLP):
+        raise ValueError(
+            "estimator must be a RegMLPClassifier or a RegMLPRegressor, got "
+            f"{type(estimator).__name__}."
+        )
+    _check_integer("n_init", n_init)
+    with single_blas_thread():
+        estimator = clone(estimator)
+        training = estimator._prepare(X, y, sample_weight)
+        stop = _stop_rule(training.problem.network, max_features, max_units)
+        walk = _Walk(estimator, training)
+        fits = walk.run(walk.grid(reg_lambdas, eps), n_init, stop)
+    if not all(np.isfinite(fit.theta).all() for fit in fits):
+        raise ValueError(_NON_FINITE)
+    if stop is not None and not stop(fits[-1].coefs(training.problem.network)):
+        warnings.warn(
+            "The grid ends before max_features or max_units is reached. Extend "
+            "'reg_lambdas'.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _warn_unconverged(walk.n_unconverged, walk.n_fits, estimator, stacklevel=3)
+    return _as_path(fits, training)
+
+
+def _check_integer(name, value):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+
+
+def _stop_rule(network, max_features, max_units):
+    """Function coefs -> whether few enough inputs or units are left; or None."""
+    limits = {}
+    for name, limit in (("max_features", max_features), ("max_units", max_units)):
+        if limit is not None:
+            _check_integer(name, limit)
+            limits[name] = limit
+    if "max_units" in limits and network.n_layers == 1:
+        raise ValueError("max_units needs hidden layers, got hidden_layer_sizes=().")
+    if not limits:
+        return None
+
+    def stop(coefs):
+        n_features, n_units = _count_alive(coefs)
+        return (max_features is not None and n_features <= max_features) or (
+            max_units is not None and n_units <= max_units
+        )
+
+    return stop
+
+
+def _count_alive(coefs):
+    """Numbers of inputs and of hidden units on a path from an input to an output."""
+    alive = _prune.alive_units(coefs)
+    return alive[0].sum(), sum(mask.sum() for mask in alive[1:-1])
+
+
+def _warn_unconverged(n_unconverged, n_fits, estimator, stacklevel):
+    if n_unconverged:
+        warnings.warn(
+            f"{n_unconverged} of {n_fits} fits along the path stopped at "
+            f"max_iter={estimator.max_iter} or max_fun={estimator.max_fun}, or "
+            "diverged, and have not converged yet. Increase the limit, scale the data, "
+            "or raise 'tol'.",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _as_path(fits, training):
+    """The public form of a list of fits."""
+    network = training.problem.network
+    thetas = [fit.theta.astype(training.dtype) for fit in fits]
+    coefs = [network.coefs(theta) for theta in thetas]
+    alive = [_count_alive(layers) for layers in coefs]
+    return RegMLPPath(
+        np.array([fit.lam for fit in fits]),
+        coefs,
+        [network.intercepts(theta) for theta in thetas],
+        np.array([fit.objective for fit in fits]),
+        np.array([fit.data_loss for fit in fits]),
+        np.array([fit.penalty for fit in fits]),
+        np.array([sum(map(np.count_nonzero, layers)) for layers in coefs]),
+        np.array([n_features for n_features, _ in alive]),
+        np.array([n_units for _, n_units in alive]),
+        np.array([fit.n_iter for fit in fits]),
+    )
+
+
+# The path ----------------------------------------------------------------------------
+
+
+@dataclass
+class _Fit:
+    """One network of a path; `n_iter` counts all that was spent at its lambda."""
+
+    lam: float
+    theta: np.ndarray
+    data_loss: float
+    penalty: float
+    result: Result
+    monitor: Monitor
+    n_iter: int
+
+    @property
+    def objective(self):
+        return self.data_loss + self.penalty
+
+    def coefs(self, network):
+        return network.coefs(self.theta)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """lambda in the order of a path, and the ratio that continues it, or None."""
+
+    values: np.ndarray
+    ratio: float | None = None
+
+    def __iter__(self):
+        more = range(1, 1 + _MAX_EXTENSION) if self.ratio else ()
+        extension = (self.values[-1] * self.ratio**k for k in more)
+        return map(float, chain(self.values, extension))
+
+
+class _Walk:
+    """Fits of one training set along a grid of lambda.
+
+    Parameters
+    ----------
+    estimator : BaseRegMLP
+        Gives the settings.
+    training : Training
+        What it prepared.
+
+    Attributes
+    ----------
+    n_fits, n_unconverged : int
+        Fits so far, and how many of them ended at a limit or diverged.
+    """
+
+    def __init__(self, estimator, training):
+        self.training = training
+        self.problem = training.problem
+        self.is_linear = self.problem.network.n_layers == 1
+        # Objectives can be compared: each is one of a local minimum of J.
+        self.is_exact = (
+            isinstance(training.solver, Deterministic) and training.validate is None
+        )
+        self.n_fits = self.n_unconverged = 0
+        self._make_monitor = lambda: estimator._monitor(training)
+        self._scale = None
+        self._twin = _linear_twin(self.problem)
+        self._twin_theta = _null_theta(self._twin)
+        self._null_theta = _null_theta(self.problem, self._twin_theta)
+
+    def grid(self, reg_lambdas, eps=1e-3):
+        """The grid in the order of this path."""
+        if isinstance(reg_lambdas, Integral) and not isinstance(reg_lambdas, bool):
+            if reg_lambdas < 2 or not 0 < eps < 1:
+                raise ValueError(
+                    "reg_lambdas must be an int >= 2 or a grid, and eps in (0, 1). Got "
+                    f"{reg_lambdas!r} and {eps!r}."
+                )
+            top = _reference_lambda(self._twin, self._twin_theta, self.is_linear)
+            values = np.geomspace(eps * top, top, reg_lambdas)
+            ratio = None if self.is_linear else eps ** (-1 / (reg_lambdas - 1))
+        else:
+            values, ratio = _check_grid(reg_lambdas), None
+        return _Grid(values[::-1] if self.is_linear else values, ratio)
+
+    def run(self, grid, n_init=1, stop=None):
+        """Return a list of fits along the grid."""
+        if self.is_linear:
+            return self._from_sparse_to_dense(grid, stop)
+        fits = self._from_dense_to_sparse(grid, n_init, stop)
+        if self.is_exact:
+            self._polish(fits, stop)
+        return fits
+
+    def _from_sparse_to_dense(self, grid, stop):
+        fits, theta = [], self._null_theta
+        for lam in grid:
+            fit = self._solve(lam, theta)
+            if fits and stop is not None and not stop(self._coefs(fit)):
+                break
+            fits.append(fit)
+            theta = self._next_start(fit, theta)
+        return fits
+
+    def _from_dense_to_sparse(self, grid, n_init, stop):
+        fits, theta = [], self.training.theta
+        for lam in grid:
+            fit = self._solve(lam, theta)
+            if not fits:
+                fit = self._best_start(fit, n_init)
+            theta = self._next_start(fit, theta)
+            null = self._null(lam, fit.n_iter)
+            is_null = self._is_zero(fit.theta)
+            # Without a minimum of J, only where the grid is to end.
+            if self.is_exact or lam >= grid.values[-1]:
+                is_null |= fit.objective >= null.objective * (1 - _LOWER)
+            if self.is_exact and null.objective < fit.objective:
+                fit = null
+            fits.append(fit)
+            if stop is not None and stop(self._coefs(fit)):
+                break
+            if grid.ratio and is_null:
+                break
+        return fits
+
+    def _best_start(self, fit, n_init):
+        fits, network = [fit], self.problem.network
+        for _ in range(n_init - 1):
+            theta = network.initial_theta(self.training.rng, self.training.dtype)
+            fits.append(self._solve(fit.lam, theta.astype(self.problem.dtype)))
+        best = min(fits, key=lambda fit: (np.isnan(fit.objective), fit.objective))
+        best.n_iter = sum(fit.n_iter for fit in fits)
+        return best
+
+    def _polish(self, fits, stop):
+        """Fit again from other networks of the path that are better at one's lambda."""
+        for _ in range(_MAX_SWEEPS):
+            changed = False
+            for k, fit in enumerate(fits):
+                at_lam = [self._objective(other, fit.lam) for other in fits]
+                best = int(np.nanargmin(at_lam))
+                if not at_lam[best] < fit.objective * (1 - _LOWER):
+                    continue
+                new = self._solve(fit.lam, fits[best].theta)
+                new.n_iter += fit.n_iter
+                last = stop is not None and k == len(fits) - 1
+                if last and not stop(self._coefs(new)):
+                    continue
+                if new.objective < fit.objective:
+                    fits[k], changed = new, True
+            if not changed:
+                break
+
+    def _objective(self, fit, lam):
+        return fit.data_loss + self._penalty(fit.theta, lam)
+
+    def _penalty(self, theta, lam):
+        return self.problem.penalty_value(theta, self._per_layer(lam))
+
+    def _per_layer(self, lam):
+        return np.full(self.problem.network.n_layers, float(lam))
+
+    def _coefs(self, fit):
+        return self.problem.network.coefs(fit.theta)
+
+    def _is_zero(self, theta):
+        return not any(theta[s].any() for _, _, s, _ in self.problem.blocks())
+
+    @staticmethod
+    def _next_start(fit, theta):
+        return fit.theta if np.isfinite(fit.theta).all() else theta
+
+    def _solve(self, lam, theta):
+        training, monitor = self.training, self._make_monitor()
+        result = training.solver.solve(
+            self.problem,
+            self._per_layer(lam),
+            theta,
+            training.rng,
+            monitor,
+            self._scale,
+        )
+        if result.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        self.n_fits += 1
+        self.n_unconverged += result.status in (Status.MAX_ITER, Status.NON_FINITE)
+        if isinstance(training.solver, Deterministic):
+            self._scale = result.state
+        else:
+            result.state = None  # as large as two networks
+        theta = result.theta if monitor.best_theta is None else monitor.best_theta
+        return self._record(lam, theta, result, monitor)
+
+    def _null(self, lam, n_iter):
+        """The network of zeros, with optimal intercepts."""
+        result = Result(self._null_theta, 0, Status.CONVERGED, state=self._scale)
+        fit = self._record(lam, self._null_theta, result, self._make_monitor())
+        fit.n_iter = n_iter
+        return fit
+
+    def _record(self, lam, theta, result, monitor):
+        data_loss, penalty = self.problem.data_value(theta), self._penalty(theta, lam)
+        if not result.history.get("data_loss"):
+            values = {"data_loss": [data_loss], "penalty": [penalty]}
+            result.history = {"validation_scores": [], **result.history, **values}
+        return _Fit(lam, theta, data_loss, penalty, result, monitor, result.n_iter)
+
+
+def _check_grid(reg_lambdas):
+    """Distinct values of a grid, in increasing order."""
+    try:
+        values = np.unique(np.asarray(reg_lambdas, dtype=np.float64))
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if np.ndim(reg_lambdas) != 1 or not values.size or not (
+        np.isfinite(values).all() and values[0] >= 0
+    ):
+        raise ValueError(
+            "reg_lambdas must be an int >= 2 or a sequence of finite floats >= 0. Got "
+            f"{reg_lambdas!r}."
+        )
+    return values
+
+
+def _linear_twin(problem):
+    """The problem without hidden layers, of the first penalty that there is."""
+    twin = copy.copy(problem)
+    units = problem.network.units
+    twin.network = Network((units[0], units[-1]), problem.network.activation)
+    twin.penalties = tuple(p for p in problem.penalties if p is not None)[:1] or (None,)
+    twin._net = twin._scratch = None
+    return twin
+
+
+def _null_theta(problem, twin_theta=None):
+    """Weights 0, and output intercepts that are optimal then (0 if penalized)."""
+    theta = np.zeros(problem.network.n_parameters, problem.dtype)
+    output = problem.network.slices[-1]
+    if problem.penalize_intercepts:
+        return theta
+    if twin_theta is not None:
+        theta[output] = twin_theta[output.start - output.stop :]
+        return theta
+    unit = np.abs(problem.data_value_grad(theta)[1][output]).max() or 1.0
+
+    def value_grad(b):
+        theta[output] = b
+        value, grad = problem.data_value_grad(theta)
+        return value / unit, grad[output].astype(np.float64) / unit
+
+    start = np.zeros(output.stop - output.start)
+    options = {"gtol": 1e-12, "ftol": 1e-16, "maxiter": 1000}
+    theta[output] = minimize(value_grad, start, jac=True, options=options).x
+    return theta
+
+
+def _reference_lambda(twin, theta, is_linear):
+    """Unit of the grid: lambda_max of the generalized linear model, or the like."""
+    penalty, (shape,) = twin.penalties[0], twin.network.shapes
+    if penalty is None:
+        raise ValueError(
+            "No layer is penalized, which leaves nothing to choose: set 'penalty', or "
+            "give 'reg_lambdas' as a grid."
+        )
+    gradient = twin.data_value_grad(theta)[1].astype(np.float64)
+    if not gradient.any():
+        return 1.0
+    try:
+        penalty.validate(shape)
+        top = max(
+            penalty.lambda_max(gradient[s].reshape(block))
+            for _, _, s, block in twin.blocks()
+        )
+    except (NotImplementedError, ValueError) as error:
+        raise ValueError(
+            f"There is no automatic grid for penalty={penalty!r}: give 'reg_lambdas' "
+            f"as a grid. ({error})"
+        ) from error
+    if np.isfinite(top):
+        return top
+    if is_linear:
+        return 10 * _largest_curvature(twin, theta)
+    return np.linalg.norm(gradient[: twin.network.n_weights].reshape(shape), 2)
+
+
+def _largest_curvature(problem, theta):
+    """Largest eigenvalue of the Hessian of the data term in the weights."""
+    n_weights, step = problem.network.n_weights, np.cbrt(np.finfo(theta.dtype).eps)
+    direction = problem.data_value_grad(theta)[1][:n_weights]
+    for _ in range(20):
+        shift = np.zeros_like(theta)
+        shift[:n_weights] = step * direction / np.linalg.norm(direction)
+        above, below = (problem.data_value_grad(theta + s)[1] for s in (shift, -shift))
+        direction = (above - below)[:n_weights] / (2 * step)
+    return float(np.linalg.norm(direction))

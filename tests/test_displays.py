@@ -1,0 +1,512 @@
+"""Displays: what is stored, what is drawn, and that matplotlib stays optional."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from skreg import RegMLPClassifier, RegMLPRegressor, displays
+from skreg.displays import (
+    LambdaPathDisplay,
+    LambdaValidationDisplay,
+    LossCurveDisplay,
+    PenaltyDisplay,
+    ShrinkageDisplay,
+    WeightsDisplay,
+)
+from skreg.penalties import MCP, SCAD, GroupLasso, Penalty
+
+LAMBDAS = np.array([0.01, 0.1, 1.0])
+SCORES = np.array([[0.7, 0.9, 0.6], [0.8, 0.9, 0.5]])
+
+
+@pytest.fixture
+def plt():
+    """pyplot without a screen, and without figures left behind."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")
+    yield pyplot
+    pyplot.close("all")
+
+
+class FittedCV(ClassifierMixin, BaseEstimator):
+    """Has the attributes of the estimators that choose lambda."""
+
+    def fit(self):
+        self.reg_lambdas_ = LAMBDAS
+        self.reg_lambda_ = 0.1
+        self.scores_ = SCORES
+        self.mean_scores_ = np.array([0.75, 0.9, 0.55])
+        self.std_error_ = np.array([0.05, 0.01, 0.05])
+        self.feature_names_in_ = np.array(["age", "bmi"], dtype=object)
+        return self
+
+
+def one_of_each():
+    """A display of each class, from arrays, and its number of panels."""
+    curves = np.array([[0.9, -0.3], [0.5, 0.0], [0.0, 0.0]])
+    matrices = [np.array([[0.0, 1.0], [-2.0, 0.5]]), np.array([[1.0], [0.0]])]
+    functions = np.array([[[1.0, 0.0, 1.0]], [[-1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
+    steps = np.array([[[1.0, 0.5, 0.0], [1.0, 0.0, 0.0], [1.0, 0.9, 0.8]]])
+    return [
+        (LambdaPathDisplay(LAMBDAS, curves, reg_lambda=0.1), 1),
+        (LambdaValidationDisplay(LAMBDAS, SCORES, SCORES + 0.1), 1),
+        (LossCurveDisplay([3.0, 2.0], [0.5, 0.6], validation=[0.1, 0.2]), 1),
+        (WeightsDisplay(matrices), 2),
+        (WeightsDisplay(matrices, kind="histogram"), 2),
+        (WeightsDisplay(matrices[:1]), 1),
+        (PenaltyDisplay([-1.0, 0.0, 1.0], *functions, ["mine"]), 3),
+        (ShrinkageDisplay(steps, ["mine"]), 1),
+        (ShrinkageDisplay(np.concatenate([steps, steps]), ["mine", "yours"]), 2),
+    ]
+
+
+def name_of(case):
+    return f"{type(case[0]).__name__}-{case[1]}"
+
+
+over_displays = pytest.mark.parametrize("case", one_of_each(), ids=name_of)
+
+
+def lines(ax):
+    """Curves by label."""
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+def legend_texts(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+# What holds for every display --------------------------------------------------------
+
+
+@over_displays
+def test_arrays_alone_can_be_drawn(plt, case, tmp_path):
+    display, n_panels = case
+    assert display.plot() is display
+    assert np.size(display.ax_) == n_panels
+    panels = np.atleast_1d(display.ax_)
+    assert all(ax.figure is display.figure_ for ax in panels)
+    assert all(ax.get_xlabel() for ax in panels)
+    assert sum(ax.get_legend() is not None for ax in display.figure_.axes) == 1
+    display.figure_.savefig(tmp_path / "picture.png")  # the layout succeeds
+
+
+@over_displays
+def test_given_axes_are_used(plt, case):
+    display, n_panels = case
+    figure, axes = plt.subplots(1, n_panels)
+    display.plot(axes)
+    assert display.figure_ is figure
+    assert plt.get_fignums() == [figure.number]
+    assert_array_equal(np.atleast_1d(display.ax_), np.atleast_1d(axes))
+
+
+@over_displays
+def test_one_axes_is_divided_among_the_panels(plt, case):
+    display, n_panels = case
+    figure, ax = plt.subplots()
+    display.plot(ax)
+    assert display.figure_ is figure
+    assert np.size(display.ax_) == n_panels
+    assert ax.axison == (n_panels == 1)
+
+
+@over_displays
+def test_drawing_twice_gives_two_figures(plt, case):
+    display, _ = case
+    first = display.plot().figure_
+    assert display.plot().figure_ is not first
+
+
+@over_displays
+def test_the_legend_lies_outside_the_data(plt, case):
+    figure = case[0].plot().figure_
+    figure.canvas.draw()
+    (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
+    box = legend.get_window_extent()
+    for ax in np.atleast_1d(case[0].ax_):
+        assert not box.overlaps(ax.get_window_extent())
+    inside = figure.bbox.padded(1.0)  # and inside the figure
+    assert inside.x0 <= box.x0 and box.x1 <= inside.x1
+    assert inside.y0 <= box.y0 and box.y1 <= inside.y1
+
+
+def test_a_wrong_number_of_axes_is_refused(plt):
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match="`ax` must be None, one Axes or 3; got 2"):
+        PenaltyDisplay.from_penalties(ax=axes)
+
+
+@over_displays
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch, case):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install skreg\[plot\]") as caught:
+        case[0].plot()
+    assert type(case[0]).__name__ in str(caught.value)
+
+
+def test_import_and_construction_load_no_matplotlib():
+    code = (
+        "import sys, skreg; from skreg.displays import WeightsDisplay; "
+        "WeightsDisplay([[[1.0]]]); assert 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", displays.__all__)
+def test_docstrings_follow_numpydoc(name):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    checks = ("GL08", "PR01", "PR02", "PR03", "PR04", "PR06", "PR07", "PR10", "SS03")
+    for owner in (name, f"{name}.plot"):
+        errors = validate(f"skreg.displays.{owner}")["errors"]
+        assert not [error for error in errors if error[0] in checks]
+
+
+@pytest.mark.parametrize(
+    "display",
+    [LambdaPathDisplay, LambdaValidationDisplay, LossCurveDisplay, WeightsDisplay],
+)
+def test_estimators_must_be_fitted(display):
+    with pytest.raises(NotFittedError):
+        display.from_estimator(RegMLPClassifier())
+
+
+# LambdaPathDisplay -------------------------------------------------------------------
+
+
+def path_of_matrices():
+    """For each of 3 lambdas two matrices, of shapes (2, 3) and (3, 1)."""
+    rng = np.random.RandomState(0)
+    return [[rng.normal(size=(2, 3)), rng.normal(size=(3, 1))] for _ in LAMBDAS]
+
+
+@pytest.mark.parametrize(
+    "kind, layer, curves",
+    [
+        ("inputs", 0, lambda W: np.sqrt((W**2).sum(axis=1))),
+        ("inputs", 1, lambda W: np.abs(W[:, 0])),
+        ("units", 0, lambda W: np.sqrt((W**2).sum(axis=0))),
+        ("weights", 0, np.ravel),
+    ],
+)
+def test_curves_of_a_path_are_norms_or_weights(kind, layer, curves):
+    coefs = path_of_matrices()
+    display = LambdaPathDisplay(LAMBDAS, coefs, kind=kind, layer=layer)
+    assert_allclose(display.values, [curves(matrices[layer]) for matrices in coefs])
+    alone = [matrices[layer] for matrices in coefs]
+    again = LambdaPathDisplay(LAMBDAS, alone, kind=kind)
+    assert_array_equal(display.values, again.values)
+
+
+def test_path_is_drawn_in_the_order_of_lambda_with_the_choice_marked(plt):
+    values = np.array([[0.0], [2.0], [1.0]])
+    display = LambdaPathDisplay([1.0, 0.01, 0.1], values, reg_lambda=0.1, names=["w"])
+    ax = display.plot().ax_
+    assert_array_equal(lines(ax)["w"].get_xdata(), [0.01, 0.1, 1.0])
+    assert_array_equal(lines(ax)["w"].get_ydata(), [2.0, 1.0, 0.0])
+    assert_array_equal(lines(ax)["chosen λ = 0.1"].get_xdata(), [0.1, 0.1])
+    assert [text.get_text() for text in ax.texts] == ["1", "1", "0"]  # nonzero curves
+    assert ax.get_xscale() == "log"
+
+
+def test_path_names_the_curves_that_are_largest_at_the_choice(plt):
+    values = np.vstack([np.arange(9.0), np.arange(9.0)[::-1], np.zeros(9)])
+    ax = LambdaPathDisplay(LAMBDAS, values, reg_lambda=0.1).plot().ax_
+    expected = ["0", "1", "2", "3", "4", "5", "3 others", "chosen λ = 0.1"]
+    assert legend_texts(ax) == expected
+
+
+def test_lambda_zero_has_a_place_on_the_axis(plt):
+    ax = LambdaPathDisplay([0.0, 0.1, 1.0], np.ones((3, 1))).plot().ax_
+    assert ax.get_xscale() == "symlog"
+    assert -0.1 < ax.get_xlim()[0] < 0
+
+
+def test_path_of_an_estimator_has_its_grid_choice_and_names(plt):
+    coefs = path_of_matrices()
+    display = LambdaPathDisplay.from_estimator(FittedCV().fit(), coefs=coefs)
+    assert_array_equal(display.reg_lambdas, LAMBDAS)
+    assert display.reg_lambda == 0.1
+    assert set(legend_texts(display.ax_)) == {"age", "bmi", "chosen λ = 0.1"}
+    units = LambdaPathDisplay.from_estimator(
+        FittedCV().fit(), coefs=coefs, kind="units"
+    )
+    assert set(legend_texts(units.ax_)) == {"0", "1", "2", "chosen λ = 0.1"}
+
+
+def test_path_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`coefs` must have shape \(3, None\)"):
+        LambdaPathDisplay(LAMBDAS, np.ones((2, 4)))
+    with pytest.raises(ValueError, match="`kind` must be in"):
+        LambdaPathDisplay(LAMBDAS, np.ones((3, 4)), kind="columns")
+
+
+# LambdaValidationDisplay -------------------------------------------------------------
+
+
+def test_folds_become_mean_and_standard_error():
+    display = LambdaValidationDisplay(LAMBDAS, SCORES, SCORES[:1])
+    assert_allclose(display.scores, [0.75, 0.9, 0.55])
+    assert_allclose(display.std_error, [0.05, 0.0, 0.05], atol=1e-15)
+    assert_array_equal(display.train_scores, SCORES[0])
+    assert display.train_std_error is None  # one fold tells nothing of the spread
+
+
+def test_best_lambda_and_its_error_bar_are_drawn(plt):
+    order = [2, 0, 1]
+    std_error = np.array([0.05, 0.01, 0.05])
+    display = LambdaValidationDisplay(
+        LAMBDAS[order],
+        SCORES.mean(axis=0)[order],
+        std_error=std_error[order],
+        reg_lambda=1.0,
+    ).plot()
+    drawn = lines(display.ax_)
+    assert drawn["best λ = 0.1"].get_xydata().tolist() == [[0.1, 0.9]]
+    assert_allclose(drawn["best − 1 std. error"].get_ydata(), 0.89)
+    assert_array_equal(drawn["chosen λ = 1"].get_xdata(), 1.0)
+    (container,) = display.ax_.containers
+    assert_array_equal(container.lines[0].get_xdata(), LAMBDAS)
+    assert_allclose(container.lines[0].get_ydata(), [0.75, 0.9, 0.55])
+
+
+def test_scores_of_an_estimator_are_those_stored(plt):
+    estimator = FittedCV().fit()
+    display = LambdaValidationDisplay.from_estimator(estimator)
+    assert_array_equal(display.scores, estimator.mean_scores_)
+    assert_array_equal(display.std_error, estimator.std_error_)
+    assert display.reg_lambda == 0.1
+    assert display.train_scores is None
+    assert display.ax_.get_ylabel() == "accuracy"
+    estimator.train_scores_ = SCORES + 0.1
+    estimator.scoring = "neg_log_loss"
+    display = LambdaValidationDisplay.from_estimator(estimator)
+    assert_allclose(display.train_scores, [0.85, 1.0, 0.65])
+    assert display.ax_.get_ylabel() == "neg log loss"
+    assert legend_texts(display.ax_)[:2] == ["validation", "training"]
+
+
+def test_validation_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`scores` must have shape \(None, 3\)"):
+        LambdaValidationDisplay(LAMBDAS, SCORES.T)
+    with pytest.raises(ValueError, match=r"`std_error` must have shape \(3,\)"):
+        LambdaValidationDisplay(LAMBDAS, SCORES, std_error=[0.1])
+
+
+# LossCurveDisplay --------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "scoring, name", [(None, "accuracy"), ("loss", "loss"), ("f1_macro", "f1 macro")]
+)
+def test_curves_of_a_network_add_up_to_its_objective(plt, binary, scoring, name):
+    network = RegMLPClassifier(
+        5, early_stopping=True, scoring=scoring, max_iter=5, random_state=0
+    ).fit(*binary)
+    display = LossCurveDisplay.from_estimator(network)
+    assert_allclose(display.objective, network.loss_curve_)
+    assert_allclose(lines(display.ax_)["objective"].get_ydata(), network.loss_curve_)
+    assert legend_texts(display.ax_)[-1] == f"validation {name}"
+    sign = -1 if scoring == "loss" else 1
+    assert_allclose(display.validation, sign * np.array(network.validation_scores_))
+    # A loss shares the axis of the losses, a score has its own.
+    assert len(display.figure_.axes) == (1 if scoring == "loss" else 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_curves_without_validation_and_penalty(plt, regression):
+    network = RegMLPRegressor(5, penalty=None, max_iter=5, random_state=0)
+    display = LossCurveDisplay.from_estimator(network.fit(*regression))
+    assert display.validation is None
+    assert display.ax_.get_yscale() == "linear"  # the penalty is 0
+    assert LossCurveDisplay([1.0], [0.1]).plot().ax_.get_yscale() == "log"
+
+
+# WeightsDisplay ----------------------------------------------------------------------
+
+
+def image_of(ax):
+    return ax.get_images()[0]
+
+
+def test_exact_zeros_have_a_color_that_no_weight_has(plt):
+    W = np.array([[0.0, 1e-12, -1e-12], [3.0, -3.0, 0.0]])
+    display = WeightsDisplay([W]).plot()
+    image = image_of(display.ax_)
+    colors = image.cmap(image.norm(image.get_array()))
+    gray = colors[0, 0]
+    assert_array_equal(colors[1, 2], gray)
+    scale = image.cmap(np.linspace(0, 1, 256))
+    assert np.abs(scale - gray).sum(axis=1).min() > 0.25
+    assert "33.3 % exact zeros" in display.ax_.get_title()
+    assert_allclose(display.sparsity, [1 / 3])
+
+
+def test_colors_mean_the_same_in_all_panels(plt):
+    display = WeightsDisplay([np.full((2, 2), 0.1), np.full((2, 2), -5.0)]).plot()
+    limits = [image_of(ax).get_clim() for ax in display.ax_]
+    assert limits[0] == limits[1] == (-5.0, 5.0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_of_a_network(plt, binary):
+    network = RegMLPClassifier((4, 3), max_iter=2, random_state=0).fit(*binary)
+    display = WeightsDisplay.from_estimator(network, names=["a", "b", "c"])
+    for ax, W in zip(display.ax_, network.coefs_, strict=True):
+        assert_allclose(image_of(ax).get_array(), W)
+    assert [ax.get_title()[0] for ax in display.ax_] == ["a", "b", "c"]
+
+
+def test_histogram_counts_nonzero_weights_and_zeros_apart(plt):
+    W = np.concatenate([np.zeros(30), np.linspace(-1, 1, 20)]).reshape(10, 5)
+    ax = WeightsDisplay([W], kind="histogram").plot().ax_
+    nonzero, zeros = ax.containers
+    assert sum(bar.get_height() for bar in nonzero) == 20
+    assert [bar.get_height() for bar in zeros] == [30]
+
+
+@pytest.mark.parametrize("kind", ["image", "histogram"])
+def test_weights_that_are_all_zero_can_be_drawn(plt, kind):
+    display = WeightsDisplay([np.zeros((2, 2))], kind=kind).plot()
+    display.figure_.canvas.draw()
+    assert "100.0 % exact zeros" in display.ax_.get_title()
+
+
+def test_kind_of_weights_is_checked():
+    with pytest.raises(ValueError, match="`kind` must be 'image' or 'histogram'"):
+        WeightsDisplay([np.eye(2)], kind="bar")
+
+
+# PenaltyDisplay ----------------------------------------------------------------------
+
+
+def test_functions_of_single_weights_are_the_textbook_ones(plt):
+    display = PenaltyDisplay.from_penalties(["l1", "l2"], reg_lambda=2.0, step=0.5)
+    w = display.weights
+    assert w.min() == -8 and w.max() == 8
+    assert_allclose(display.values, [2 * np.abs(w), w**2])
+    assert_allclose(display.derivatives, [2 * np.sign(w), 2 * w])
+    soft = np.sign(w) * np.maximum(np.abs(w) - 1, 0)
+    assert_allclose(display.proxes, [soft, w / 2], atol=1e-15)
+    assert [ax.get_title() for ax in display.ax_] == ["penalty", "derivative", "prox"]
+    assert legend_texts(display.ax_[2]) == ["L1", "L2"]
+
+
+def test_other_weights_of_the_row_matter_to_groups(plt):
+    group = GroupLasso(weighted=False)
+    display = PenaltyDisplay.from_penalties(["l1", group], others=[1.5])
+    w = display.weights
+    assert_allclose(display.values[1], np.hypot(w, 1.5) - 1.5)
+    assert_allclose(display.derivatives[1], w / np.hypot(w, 1.5))
+    assert np.count_nonzero(display.proxes[1] == 0) == 1  # w = 0 itself
+    assert np.count_nonzero(display.proxes[0] == 0) > 50
+
+
+def test_penalties_of_one_class_are_told_apart_by_parameters(plt):
+    display = PenaltyDisplay.from_penalties([MCP(gamma=2.0), MCP(), SCAD()])
+    assert display.names == ["MCP(gamma=2.0)", "MCP()", "SCAD()"]
+
+
+def test_jumps_are_no_steep_lines(plt):
+    display = PenaltyDisplay.from_penalties(["l1"])
+    derivative = lines(display.ax_[1])["L1"].get_ydata()
+    drawn = np.diff(derivative)
+    assert np.nanmax(np.abs(drawn)) == 0  # the jumps at 0 are gaps
+    assert np.isnan(derivative).sum() == 2
+
+
+def test_a_penalty_of_your_own_needs_no_gradient(plt):
+    class Nonnegative(Penalty):
+        def value(self, W, lam=1.0):
+            return 0.0
+
+        def prox(self, W, step, lam=1.0):
+            return np.maximum(W, 0)
+
+    display = PenaltyDisplay.from_penalties([Nonnegative()])
+    assert np.isnan(display.derivatives).all()
+    assert_array_equal(display.proxes[0], np.maximum(display.weights, 0))
+    assert display.names == ["Nonnegative"]
+
+
+def test_penalties_refuse_what_does_not_fit():
+    rows = np.zeros((1, 5))
+    with pytest.raises(ValueError, match=r"`proxes` must have shape \(1, 5\)"):
+        PenaltyDisplay(np.zeros(5), rows, rows, np.zeros((2, 5)), ["mine"])
+
+
+# ShrinkageDisplay --------------------------------------------------------------------
+
+
+def test_plain_sgd_shrinks_as_the_formulas_say(plt):
+    display = ShrinkageDisplay.from_penalties(["l1", "l2"])
+    k = np.arange(13)
+    l1, l2 = display.weights
+    assert_allclose(l1, np.tile(np.maximum(5 - k / 2, 0), (3, 1)), atol=1e-15)
+    assert_allclose(l2[:2], np.tile(5 * 0.5**k, (2, 1)))
+    assert_allclose(l2[2], 5 * (2 / 3) ** k)
+    assert_array_equal(display.zero_steps, [[10] * 3, [np.nan] * 3])
+    marks = [line for line in display.ax_[0].get_lines() if line.get_marker() == "o"]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == [10, 10, 10]
+
+
+def test_with_rate_one_l2_is_gone_in_one_step(plt):
+    display = ShrinkageDisplay.from_penalties(["l2"], learning_rate=1.0)
+    assert_array_equal(display.zero_steps, [[1, 1, np.nan]])
+
+
+def adam_elastic_net(mode, n_steps, w=5.0, lr=0.5, l1=0.5, l2=0.5):
+    """A weight without data under Adam, one step per line of the algorithm."""
+
+    def soft(w, threshold):
+        return np.sign(w) * max(abs(w) - threshold, 0.0)
+
+    m = v = 0.0
+    path = [w]
+    for t in range(1, n_steps + 1):
+        g = l1 * np.sign(w) + l2 * w if mode == "coupled" else 0.0
+        if mode == "decoupled":
+            w = soft((1 - lr * l2) * w, lr * l1)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        D = np.sqrt(v / (1 - 0.999**t)) + 1e-8
+        w -= lr * m / (1 - 0.9**t) / D
+        if mode == "proximal":
+            w = soft(w, lr / D * l1) / (1 + lr / D * l2)
+        path.append(w)
+    return path
+
+
+def test_steps_of_adam_are_those_of_a_naive_twin(plt):
+    display = ShrinkageDisplay.from_penalties(["elasticnet"], solver="adam")
+    for mode, path in zip(display.modes, display.weights[0], strict=True):
+        assert_allclose(path, adam_elastic_net(mode, 12), rtol=1e-9, atol=1e-12)
+
+
+def test_momentum_overshoots_where_l1_is_coupled_only(plt):
+    display = ShrinkageDisplay.from_penalties(["l1"], momentum=0.9)
+    coupled, decoupled, proximal = display.weights[0]
+    assert coupled.min() < -1
+    assert decoupled.min() == proximal.min() == 0
+
+
+def test_combinations_without_meaning_are_left_out(plt):
+    display = ShrinkageDisplay.from_penalties([MCP(saturation=9.0)])
+    assert np.isnan(display.weights[0, 1]).all()  # no decoupled shrink
+    assert np.isfinite(display.weights[0, [0, 2]]).all()
+    assert display.weights[0, 2, -1] < 5
+
+
+def test_a_weight_that_leaves_zero_again_is_not_there_yet():
+    path = [1.0, 0.0, -1.0, 0.0, 0.0]
+    display = ShrinkageDisplay([[path, [0.0] * 5, [1.0] * 5]], ["mine"])
+    assert_array_equal(display.zero_steps, [[3, 0, np.nan]])
+    with pytest.raises(ValueError, match=r"`weights` must have shape \(1, 3, None\)"):
+        ShrinkageDisplay(np.ones((1, 2, 5)), ["mine"])
