@@ -1,7 +1,7 @@
 """
-===================================
+====================================
 The compromise: data loss or penalty
-===================================
+====================================
 
 What does a fit give up in data loss for a smaller penalty, and what is the price?
 

@@ -1,7 +1,7 @@
 """
-==============================
+===============================
 L1 against L2 on digits weights
-==============================
+===============================
 
 What do the weights look like that L1 and L2 leave, at about the same accuracy?
 

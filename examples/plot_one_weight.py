@@ -1,7 +1,7 @@
 """
-=========================================
+===========================================
 One weight under each penalty, mode by mode
-=========================================
+===========================================
 
 How does a penalty shrink a weight, and what does the decay mode change?
 

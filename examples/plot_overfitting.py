@@ -1,7 +1,7 @@
 """
-=================================
+================================
 Under- and overfitting against λ
-=================================
+================================
 
 How does λ lead from overfitting to underfitting, and where is the best place between?
 

@@ -1,7 +1,7 @@
 """
-=====================================
+=======================================
 Value, derivative and prox of penalties
-=====================================
+=======================================
 
 What does each penalty cost, how hard does it pull, and what does it set to zero?
 

@@ -1,7 +1,7 @@
 """
-=======================================
+==================================
 From scikit-learn's alpha to our λ
-=======================================
+==================================
 
 Why does the batch size change how much scikit-learn's ``MLPRegressor`` is regularized?
 

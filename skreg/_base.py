@@ -136,6 +136,7 @@ class BaseRegMLP(BaseEstimator):
         problem, theta, rng = training.problem, training.theta, training.rng
         lam = validation.check_reg_lambda(self, problem.network.n_layers)
         validation.warn_if_vacuous(problem.penalties, lam)
+        self._warn_if_shrunk_to_zero(problem.penalties, lam, training.modes)
         monitor = self._monitor(training)
         if warm and incremental:  # a stream stops and slows down as one fit would
             monitor.best_loss = np.inf if self.best_loss_ is None else self.best_loss_
@@ -240,6 +241,20 @@ class BaseRegMLP(BaseEstimator):
             resolve_decay_mode(self.decay_mode, penalty, self.solver)
             for penalty in penalties
         )
+
+    def _warn_if_shrunk_to_zero(self, penalties, lam, modes):
+        decoupled = [
+            strength
+            for penalty, strength, mode in zip(penalties, lam, modes)
+            if penalty is not None and mode == "decoupled"
+        ]
+        if max(decoupled, default=0.0) * self.learning_rate_init > 1.0:
+            warnings.warn(
+                f"reg_lambda={self.reg_lambda!r} times learning_rate_init="
+                f"{self.learning_rate_init!r} is above 1: decoupled decay sets the "
+                "weights to 0 in every step. Lower one of them.",
+                stacklevel=5,
+            )
 
     def _make_solver(self, n_rows, modes, incremental):
         if self.solver == "lbfgs":
@@ -387,7 +402,8 @@ class BaseRegMLP(BaseEstimator):
                 raw = network.raw_predictions(inputs, theta)
                 if not np.isfinite(raw).all():
                     return float("nan")
-                return self._default_score(loss, raw, targets_val, weight_val)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    return self._default_score(loss, raw, targets_val, weight_val)
 
             return score
 

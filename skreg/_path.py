@@ -502,8 +502,10 @@ def _null_theta(problem, twin_theta=None):
         return value / unit, grad[output].astype(np.float64) / unit
 
     start = np.zeros(output.stop - output.start)
-    options = {"gtol": 1e-12, "ftol": 1e-16, "maxiter": 1000}
-    theta[output] = minimize(value_grad, start, jac=True, options=options).x
+    options = {"gtol": 1e-12, "ftol": 0.0, "maxiter": 1000}
+    theta[output] = minimize(
+        value_grad, start, jac=True, method="L-BFGS-B", options=options
+    ).x
     return theta
 
 

@@ -358,13 +358,15 @@ def test_class_weights_multiply_sample_weights(kind, solver, weighted, request):
     assert_array_equal(by_class.loss_curve_, by_sample.loss_curve_)
 
 
-def test_balanced_class_weights(binary):
-    X, y = binary
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_balanced_class_weights(kind, solver, request):
+    X, y = request.getfixturevalue(kind)
     X, y = X[10:], y[10:]
-    weight = compute_sample_weight("balanced", y)
-    assert_same_network(
-        classifier(class_weight="balanced").fit(X, y), classifier().fit(X, y, weight)
-    )
+    manual = compute_sample_weight("balanced", y)
+    model = classifier(class_weight="balanced", solver=solver, max_iter=10).fit(X, y)
+    expected = classifier(solver=solver, max_iter=10).fit(X, y, manual)
+    assert_same_network(model, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_balanced_class_weights_count_by_sample_weight(multiclass):
@@ -417,12 +419,18 @@ def stopped(estimator, **params):
     )
 
 
-def held_out_rows(model, X, y, sample_weight=None):
-    """Rows of the validation set, from the random stream that initializes first."""
+def random_stream_after_initialization(model):
+    """What `random_state` yields once the initial weights are drawn."""
     rng = np.random.RandomState(model.random_state)
     for W in model.coefs_:
         rng.uniform(size=W.shape)
         rng.uniform(size=W.shape[1])
+    return rng
+
+
+def held_out_rows(model, X, y, sample_weight=None):
+    """Rows of the validation set, drawn anew."""
+    rng = random_stream_after_initialization(model)
     targets = np.unique(y, return_inverse=True)[1] if y.dtype.kind in "UOi" else y
     targets = targets.astype(float).reshape(len(y), -1)
     two_classes = y.dtype.kind == "U"
@@ -514,12 +522,13 @@ def test_class_weights_enter_the_validation_loss_and_no_other_score(binary):
     assert_allclose(model.best_validation_score_, expected)
 
 
-def test_class_weights_enter_the_loss_of_a_given_validation_set(binary):
+@pytest.mark.parametrize("class_weight", [{"no": 1.0, "yes": 5.0}, "balanced"], ids=str)
+def test_class_weights_enter_the_loss_of_a_given_validation_set(binary, class_weight):
     X, y = binary
-    class_weight = {"no": 1.0, "yes": 5.0}
     model = stopped(classifier, class_weight=class_weight, scoring="loss")
     model.fit(X[20:], y[20:], X_val=X[:20], y_val=y[:20])
-    manual = np.where(y[:20] == "yes", 5.0, 1.0)
+    ratio = 5.0 if class_weight != "balanced" else 1 / np.mean(y[20:] == "yes") - 1
+    manual = np.where(y[:20] == "yes", ratio, 1.0)
     expected = -data_loss(model, X[:20], y[:20], manual)
     assert_allclose(model.best_validation_score_, expected)
 
@@ -678,13 +687,18 @@ def test_stream_of_epochs_equals_one_fit(kind, solver, schedule, batches, reques
         assert getattr(stream, name) == getattr(model, name)
 
 
-def test_shuffled_stream_equals_one_fit(regression):
+def test_shuffles_of_a_stream_come_from_one_random_stream(regression):
     X, y = regression
-    model = regressor(batch_size=7, max_iter=3, **NEVER_STOP).fit(X, y)
-    stream = regressor(batch_size=7)
+    model = regressor(batch_size=7)
     for _ in range(3):
-        stream.partial_fit(X, y)
-    assert_same_network(stream, model)
+        model.partial_fit(X, y)
+    rng = random_stream_after_initialization(model)
+    manual = regressor(batch_size=7, shuffle=False)
+    for _ in range(3):
+        order = np.arange(len(y))
+        rng.shuffle(order)
+        manual.partial_fit(X[order], y[order])
+    assert_same_network(model, manual)
 
 
 def test_stream_continues_a_fit(regression):

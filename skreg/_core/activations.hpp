@@ -55,7 +55,7 @@ struct Silu {
     template <typename T> static T value(T z, T &slope) {
         const T c = clip(z, Format<T>::exp_min, Format<T>::exp_max), p = logistic(c);
         slope = p * (T(1) + c * (T(1) - p));
-        return z < c ? T(0) : z * p;
+        return z < T(2) * Format<T>::exp_min ? T(0) : z * p;
     }
 };
 

@@ -20,7 +20,7 @@ template <> struct Format<float> {
     static constexpr Int mantissa_bits = 23, bias = 127, half_exponent = 0x3f3504f3;
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
     static constexpr float round_shift = 12582912.0f;
-    static constexpr float exp_min = -87.0f, exp_max = 88.0f;
+    static constexpr float exp_min = -87.33655f, exp_max = 88.0f;
     static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
     static constexpr int exp_degree = 7, log_terms = 5;
 };
@@ -30,7 +30,7 @@ template <> struct Format<double> {
     static constexpr Int mantissa_bits = 52, bias = 1023,
                          half_exponent = 0x3fe6a09e667f3bcdLL;
     static constexpr double round_shift = 6755399441055744.0;
-    static constexpr double exp_min = -708.0, exp_max = 709.0;
+    static constexpr double exp_min = -708.39642, exp_max = 709.0;
     static constexpr double ln2_hi = 6.93145751953125e-1,
                             ln2_lo = 1.42860682030941723212e-6;
     static constexpr int exp_degree = 13, log_terms = 11;

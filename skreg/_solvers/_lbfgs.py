@@ -40,7 +40,7 @@ Lbfgs = None
 
 _EPS = np.finfo(np.float64).eps
 _SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
-_BACKTRACKS = 10  # trials of the line search before the prox-gradient step
+_TRIALS = 5  # of the line search, before the prox-gradient step is taken
 _ROUNDING = 10 * _EPS  # relative error of F
 _CURVATURE = 1e-10  # least cosine between s and y
 _PROBE = 1e-6  # relative length of the finite difference that starts γ
@@ -294,45 +294,53 @@ class _Run:
 
     def _decreases(self, value, predicted):
         """Whether F is lower by a share of the prediction < 0, up to rounding."""
-        rounding = _ROUNDING * abs(self.lowest)
-        return value <= self.lowest + _SUFFICIENT * predicted + rounding
+        return value <= self.lowest + _SUFFICIENT * predicted + self._rounding()
 
-    def _candidate(self, z, residual, step):
-        """Return the quasi-Newton point and its h."""
-        theta = self.point.theta
+    def _rounding(self):
+        return _ROUNDING * abs(self.lowest)
+
+    def _direction(self, z, residual, step):
+        """Return J (None: everything) and the quasi-Newton direction on J."""
         if not self.objective.has_kink:
-            return theta - self.memory.multiply(residual, step), 0.0
+            return None, self.memory.multiply(residual, step)
         support = (z != 0) | self.free
         self.memory.restrict(support)
-        direction = self.memory.multiply(np.where(support, residual, 0.0), step)
-        candidate = np.where(support, theta - direction, 0.0)
+        return support, self.memory.multiply(np.where(support, residual, 0.0), step)
+
+    def _arc(self, support, direction, t):
+        """Return x − t · direction, bent by the zeros and constraints of h, and its h."""
+        theta = self.point.theta
+        candidate = theta - t * direction
+        if support is None:
+            return candidate, 0.0
+        candidate = np.where(support, candidate, 0.0)
         candidate = self.objective.kink_cross(theta, candidate)
         kink = self._kink(candidate)
         if kink == inf:
-            candidate = self.objective.kink_prox(candidate, _EPS * step)
+            candidate = self.objective.kink_prox(candidate, _EPS)
             kink = self._kink(candidate)
         return candidate, kink
 
     def quasi_newton_step(self, z, residual, step):
-        """Return a point of sufficient decrease between x and the candidate, or None.
+        """Return a point of sufficient decrease on the arc to the candidate, or None.
 
-        The predicted decrease, ∇f·d + h(x + d) − h(x), bounds the slope of F along d if
-        h is convex.
+        The prediction ∇f·d + h(x + d) − h(x) for the candidate x + d bounds the slope of
+        F along d if h is convex.
         """
-        point = self.point
-        candidate, kink = self._candidate(z, residual, step)
-        direction = candidate - point.theta
-        predicted = float(point.grad @ direction) + kink - point.kink
-        if not predicted < 0:
+        point, t = self.point, 1.0
+        support, direction = self._direction(z, residual, step)
+        theta, kink = self._arc(support, direction, t)
+        predicted = float(point.grad @ (theta - point.theta)) + kink - point.kink
+        if not predicted <= self._rounding():
             return None
-        t, trial = 1.0, self._evaluate(candidate, kink)
-        for _ in range(_BACKTRACKS):
+        for _ in range(_TRIALS):
+            trial = self._evaluate(theta, kink)
             if self._decreases(trial.value, t * predicted):
                 return trial
             # The minimizer of the parabola through F, its slope and the trial.
             excess = trial.value - point.value - t * predicted
             t = min(max(-predicted * t * t / (2 * excess), t / 10), t / 2)
-            trial = self._evaluate(point.theta + t * direction)
+            theta, kink = self._arc(support, direction, t)
         return None
 
     def prox_gradient_step(self, z, residual, step):
