@@ -3,20 +3,14 @@
 Penalty, λ and decay mode in a GridSearchCV
 ===========================================
 
-Which penalty, in which decay mode, and how much of it?
-
-Census data mix numbers and categories, so the network ends a pipeline, like any other
-classifier. They are read from ``adult.csv.gz`` in the folder that the environment
-variable ``SKREG_DATA`` names, or else fetched from OpenML; without either, the
-breast-cancer data of scikit-learn stand in.
+Which penalty, in which decay mode, and how much of it? The network ends a pipeline for
+mixed data, the adult census, read from ``adult.csv.gz`` in the folder that the variable
+``SKREG_DATA`` names, or else from OpenML. Offline, breast-cancer data stand in.
 """
 
 # %%
-# Data
-# ----
 import argparse
 import os
-import socket
 import time
 import warnings
 from pathlib import Path
@@ -35,17 +29,16 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skreg import RegMLPClassifier
 
 file = Path(os.environ.get("SKREG_DATA", ".")) / "adult.csv.gz"
-socket.setdefaulttimeout(10)
 try:
     if file.exists():
         X = pd.read_csv(file, keep_default_na=False).drop(columns="split")
         source, y = file.name, X.pop("income")
     else:
-        X, y = fetch_openml("adult", version=2, return_X_y=True, n_retries=1)
         source = "adult, from OpenML"
+        X, y = fetch_openml("adult", version=2, return_X_y=True, n_retries=1)
 except (OSError, ValueError):
+    source = "breast cancer, for want of adult.csv.gz and of OpenML"
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    source = "neither adult.csv.gz nor OpenML, so breast cancer"
 X = X.drop(columns="fnlwgt", errors="ignore")  # a sampling weight, no input
 numbers = X.select_dtypes("number").columns
 categories = X.columns.difference(numbers)
@@ -56,8 +49,6 @@ X_train, X_test, y_train, y_test = train_test_split(
 print(f"{source}: {len(X_train)} rows to train on, {len(X_test)} to test on")
 
 # %%
-# The search
-# ----------
 # A list of grids keeps to combinations that have a meaning, each over its own range of
 # λ: decoupled decay under Adam does not minimize the objective, its λ is on another
 # scale. Two more scorers tell how much of the first layer is left.
@@ -113,25 +104,23 @@ for name, model in {"no penalty": plain, "best": search.best_estimator_}.items()
     print(f"held-out rows, {name}: log loss {loss:.4f}, {accuracy = :.4f}")
 
 # %%
-# Under- and overfitting
-# ----------------------
+# Underfitting to the right, overfitting to the left, where the training loss (dashed)
+# falls below the validation loss. Bars: standard deviation over the folds.
 figure, axes = plt.subplots(1, 3, figsize=(6, 4), sharey=True, layout="constrained")
 styles = {"coupled": ("#0072B2", "o", 6), "decoupled": ("#D55E00", "s", 4)}
 styles["proximal"] = ("#009E73", "^", 4)
+legend, free = {}, curves.get_group(("none", ""))
 for ax, panel in zip(axes, ("l2", "l1", "group_lasso")):
+    legend["no penalty"] = ax.axhline(free["test_loss"].item(), color="0.5")
+    ax.axhline(free["train_loss"].item(), color="0.5", linestyle="--")
     for (penalty, mode), curve in curves:
-        if penalty == "none":
-            ax.axhline(curve["test_loss"].item(), color="0.5", label="no penalty")
-            ax.axhline(curve["train_loss"].item(), color="0.5", linestyle="--")
-        elif penalty == panel:
+        if penalty == panel:
             style = dict(zip(("color", "marker", "markersize"), styles[mode]))
             lam, std = curve["reg_lambda"], curve["std_test_loss"]
-            ax.errorbar(lam, curve["test_loss"], std, capsize=2, label=mode, **style)
+            legend[mode] = ax.errorbar(lam, curve["test_loss"], std, capsize=2, **style)
             ax.plot(lam, curve["train_loss"], "--", **style)
     ax.set(title=panel, xscale="log", xlabel="λ")
 axes[0].set_ylabel("log loss of validation (dashed: training) folds")
-legends = [dict(zip(*ax.get_legend_handles_labels()[::-1])) for ax in axes]
-legend = legends[0] | legends[1] | legends[2]
 figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
 
 parser = argparse.ArgumentParser()

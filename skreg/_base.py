@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import update_wrapper
+from inspect import signature
 from types import MethodType
 from typing import NamedTuple
 
@@ -226,7 +227,7 @@ class BaseRegMLP(BaseEstimator):
             )
 
     def _generator(self, resume):
-        """A stream of partial_fit calls shuffles as one fit would."""
+        """A stream of partial_fit calls draws its shuffles from one random stream."""
         if resume and getattr(self, "_rng", None) is not None:
             return copy.deepcopy(self._rng)
         return validation.check_random_state(self)
@@ -332,13 +333,17 @@ class BaseRegMLP(BaseEstimator):
         elif result.status is Status.MAX_ITER and not incremental:
             message, category = (
                 f"solver={self.solver!r} stopped after {result.n_iter} iterations "
-                f"(max_iter={self.max_iter}, max_fun={self.max_fun}) and has not "
-                "converged yet. Increase the limit, scale the data, or raise 'tol'.",
+                f"({self._limits()}) and has not converged yet. Increase the limit, "
+                "scale the data, or raise 'tol'.",
                 ConvergenceWarning,
             )
         else:
             return
         warnings.warn(message, category, stacklevel=4)
+
+    def _limits(self):
+        limits = f"max_iter={self.max_iter}"
+        return limits + (f", max_fun={self.max_fun}" if self.solver == "lbfgs" else "")
 
     # Early stopping ------------------------------------------------------------------
 
@@ -409,7 +414,9 @@ class BaseRegMLP(BaseEstimator):
 
         scorer = validation.check_scorer(self)
         if options is None:
-            options = {} if weight_val is None else {"sample_weight": weight_val}
+            options = {}
+        if weight_val is not None and "sample_weight" in signature(scorer).parameters:
+            options["sample_weight"] = weight_val
         probe = copy.copy(self)  # fitted as far as predicting goes, without names
         probe.__dict__.pop("feature_names_in_", None)
         probe.out_activation_, probe.n_outputs_ = loss.out_activation, network.units[-1]

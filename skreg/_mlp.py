@@ -233,6 +233,10 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     def _set_classes(self, labels, y):
         multilabel = type_of_target(y).startswith("multilabel")
         if multilabel:
+            if labels is not y and len(labels) != y.shape[1]:
+                raise ValueError(
+                    f"classes has {len(labels)} entries, but y has {y.shape[1]} labels."
+                )
             self.classes_ = np.arange(y.shape[1])
             self._target_type = "multilabel-indicator"
             return
@@ -240,7 +244,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         if len(self.classes_) < 2:
             raise ValueError(
                 "RegMLPClassifier needs samples of at least 2 classes, but the data "
-                f"contains only one class: {self.classes_[0]!r}."
+                f"contains only one class: {self.classes_.tolist()[0]!r}."
             )
         self._target_type = "binary" if len(self.classes_) == 2 else "multiclass"
 

@@ -1,40 +1,31 @@
 """Choosing lambda: warm-started paths, and cross-validation along them."""
 
 import copy
-import inspect
-import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.optimize import minimize
-from sklearn import config_context, get_config
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import check_cv
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
-from sklearn.utils.validation import check_is_fitted
 
-from skreg import _docs, _prune
-from skreg import _validation as validation
-from skreg._base import _NON_FINITE, BaseRegMLP, Training
-from skreg._mlp import RegMLPClassifier, RegMLPRegressor
+from skreg import _prune
+from skreg._base import _NON_FINITE, BaseRegMLP
 from skreg._network import Network
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
 from skreg._solvers._stopping import Monitor
 from skreg._threads import single_blas_thread
 
-# An objective counts as lower if it is lower by this share.
-_LOWER = 1e-6
-_MAX_SWEEPS = 3
+# Objectives that differ by less than this share count as equal.
+_EQUAL = 1e-6
+# Polishing: a network is fitted again where another one is better by this share.
+_MAX_SWEEPS, _WORTH_A_FIT = 3, 1e-3
+# Factor on the tolerance after the first fit of a path with hidden layers: what is
+# left to be gained at one lambda is gained at the next.
+_LOOSER = 20.0
 _MAX_EXTENSION = 20
 
 
@@ -314,6 +305,10 @@ class _Walk:
         self.is_exact = (
             isinstance(training.solver, Deterministic) and training.validate is None
         )
+        self._solver = self._next_solver = training.solver
+        if self.is_exact and not self.is_linear:
+            tol = _LOOSER * training.solver.tol
+            self._next_solver = replace(training.solver, tol=tol)
         self.n_fits = self.n_unconverged = 0
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
@@ -358,15 +353,13 @@ class _Walk:
     def _from_dense_to_sparse(self, grid, n_init, stop):
         fits, theta = [], self.training.theta
         for lam in grid:
-            fit = self._solve(lam, theta)
-            if not fits:
-                fit = self._best_start(fit, n_init)
+            fit = self._solve(lam, theta) if fits else self._best_start(lam, n_init)
             theta = self._next_start(fit, theta)
             null = self._null(lam, fit.n_iter)
             is_null = self._is_zero(fit.theta)
             # Without a minimum of J, only where the grid is to end.
             if self.is_exact or lam >= grid.values[-1]:
-                is_null |= fit.objective >= null.objective * (1 - _LOWER)
+                is_null |= fit.objective >= null.objective * (1 - _EQUAL)
             if self.is_exact and null.objective < fit.objective:
                 fit = null
             fits.append(fit)
@@ -376,33 +369,50 @@ class _Walk:
                 break
         return fits
 
-    def _best_start(self, fit, n_init):
-        fits, network = [fit], self.problem.network
+    def _best_start(self, lam, n_init):
+        fits, network = (
+            [self._solve(lam, self.training.theta, self._solver)],
+            self.problem.network,
+        )
         for _ in range(n_init - 1):
             theta = network.initial_theta(self.training.rng, self.training.dtype)
-            fits.append(self._solve(fit.lam, theta.astype(self.problem.dtype)))
+            theta = theta.astype(self.problem.dtype)
+            fits.append(self._solve(lam, theta, self._solver))
         best = min(fits, key=lambda fit: (np.isnan(fit.objective), fit.objective))
         best.n_iter = sum(fit.n_iter for fit in fits)
         return best
 
+    def refine(self, fit):
+        """Continue a fit with the tolerance of the estimator, if that differs."""
+        if self._solver is self._next_solver:
+            return fit
+        return self._solve(fit.lam, fit.theta, self._solver)
+
     def _polish(self, fits, stop):
-        """Fit again from other networks of the path that are better at one's lambda."""
-        for _ in range(_MAX_SWEEPS):
-            changed = False
+        """Let no network be worse, at its own lambda, than another one of the path."""
+        for sweep in range(1 + _MAX_SWEEPS):
+            n_refits = 0
             for k, fit in enumerate(fits):
                 at_lam = [self._objective(other, fit.lam) for other in fits]
                 best = int(np.nanargmin(at_lam))
-                if not at_lam[best] < fit.objective * (1 - _LOWER):
+                if not at_lam[best] < fit.objective:
                     continue
-                new = self._solve(fit.lam, fits[best].theta)
+                gain = 1 - at_lam[best] / fit.objective
+                if gain > _WORTH_A_FIT and sweep < _MAX_SWEEPS:
+                    new, n_refits = self._solve(fit.lam, fits[best].theta), n_refits + 1
+                else:
+                    new = self._adopt(fits[best], fit.lam)
                 new.n_iter += fit.n_iter
-                last = stop is not None and k == len(fits) - 1
-                if last and not stop(self._coefs(new)):
-                    continue
-                if new.objective < fit.objective:
-                    fits[k], changed = new, True
-            if not changed:
+                if k == len(fits) - 1 and stop and not stop(self._coefs(new)):
+                    fit.n_iter = new.n_iter
+                else:
+                    fits[k] = new
+            if n_refits == 0:
                 break
+
+    def _adopt(self, fit, lam):
+        result = replace(fit.result, n_iter=0, history={})
+        return self._record(lam, fit.theta, result, fit.monitor)
 
     def _objective(self, fit, lam):
         return fit.data_loss + self._penalty(fit.theta, lam)
@@ -423,9 +433,9 @@ class _Walk:
     def _next_start(fit, theta):
         return fit.theta if np.isfinite(fit.theta).all() else theta
 
-    def _solve(self, lam, theta):
+    def _solve(self, lam, theta, solver=None):
         training, monitor = self.training, self._make_monitor()
-        result = training.solver.solve(
+        result = (solver or self._next_solver).solve(
             self.problem,
             self._per_layer(lam),
             theta,
@@ -465,8 +475,10 @@ def _check_grid(reg_lambdas):
         values = np.unique(np.asarray(reg_lambdas, dtype=np.float64))
     except (TypeError, ValueError):
         values = np.empty(0)
-    if np.ndim(reg_lambdas) != 1 or not values.size or not (
-        np.isfinite(values).all() and values[0] >= 0
+    if (
+        np.ndim(reg_lambdas) != 1
+        or not values.size
+        or not (np.isfinite(values).all() and values[0] >= 0)
     ):
         raise ValueError(
             "reg_lambdas must be an int >= 2 or a sequence of finite floats >= 0. Got "

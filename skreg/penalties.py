@@ -24,6 +24,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from skreg._groups import Partition, metric_group_prox, ratio
+
 __all__ = [
     "L1",
     "L2",
@@ -43,12 +45,6 @@ def _cast(W, *factors):
     if W.dtype not in (np.float32, np.float64):
         W = W.astype(np.float64)
     return W, *(np.asarray(factor, dtype=W.dtype) for factor in factors)
-
-
-def _ratio(a, b):
-    """a / b in double precision, and 0 wherever b is 0."""
-    out = np.zeros(np.broadcast_shapes(np.shape(a), np.shape(b)))
-    return np.divide(a, b, out=out, where=np.not_equal(b, 0))
 
 
 def _parameter_error(penalty, name, allowed):
@@ -328,55 +324,6 @@ class ElasticNet(_L1Mixture):
         return L1().lambda_max(G) / float(self.l1_ratio)
 
 
-class _Partition:
-    """A matrix cut into groups of whole rows (axis 0) or columns (axis 1).
-
-    index holds the group of each row (column), factor the weight c_g of each group.
-    """
-
-    def __init__(self, axis, index, factor):
-        self.axis = axis
-        self.index = index
-        self.factor = factor
-
-    def sum(self, A):
-        lines = np.sum(A, axis=1 - self.axis, dtype=np.float64)
-        return np.bincount(self.index, weights=lines)
-
-    def norm(self, A):
-        return np.sqrt(self.sum(np.square(A, dtype=np.float64)))
-
-    def spread(self, per_group):
-        """One number per group, in a shape that broadcasts with the matrix."""
-        return np.expand_dims(per_group[self.index], 1 - self.axis)
-
-
-def _metric_group_prox(U, step, c, groups):
-    """Minimize Σ (Z − U)² / (2t) + Σ_g c_g ‖Z_g‖ over Z for an array of steps t.
-
-    A group is zero if ‖u/t‖ ≤ c. Otherwise z = u s / (s + tc), where s = ‖z‖ is the
-    root of φ(s) = Σ u² / (s + tc)² = 1. Newton's method on the increasing and concave
-    φ^(−1/2) − 1 rises monotonically from any lower bound of the root, and needs a
-    single step if all t of a group are equal.
-    """
-    t = np.broadcast_to(step, U.shape)
-    t = np.maximum(t, 1e-100, dtype=np.float64)  # t = 0 leaves u as it is
-    tc = t * groups.spread(c)
-    dual_norm = groups.norm(U / t)
-    is_zero = dual_norm <= c
-    s = np.where(is_zero, 0.0, (dual_norm - c) / groups.norm(1 / t))
-    for _ in range(15):
-        denominator = groups.spread(s) + tc
-        terms = np.square(_ratio(U, denominator))
-        phi, slope = groups.sum(terms), groups.sum(_ratio(terms, denominator))
-        newton = np.where(is_zero, 0.0, _ratio(phi * (np.sqrt(phi) - 1), slope))
-        s += newton
-        if np.all(newton <= 1e-14 * s):
-            break
-    norm = groups.spread(s)
-    return U * _ratio(norm, norm + tc)
-
-
 class GroupLasso(Penalty):
     """Group lasso [3]: λ Σ_g c_g ‖w_g‖₂, which makes whole groups zero.
 
@@ -443,7 +390,7 @@ class GroupLasso(Penalty):
         index = self._index(shape[axis])
         n_lines = np.bincount(index)
         factor = np.sqrt(n_lines * shape[1 - axis]) if self.weighted else n_lines**0.0
-        return _Partition(axis, index, factor)
+        return Partition(axis, index, factor)
 
     def value(self, W, lam=1.0):
         groups = self.partition(np.shape(W))
@@ -452,7 +399,7 @@ class GroupLasso(Penalty):
     def gradient(self, W, lam=1.0):
         W, lam = _cast(W, lam)
         groups = self.partition(W.shape)
-        scale = _ratio(groups.factor, groups.norm(W))
+        scale = ratio(groups.factor, groups.norm(W))
         return lam * W * groups.spread(scale).astype(W.dtype)
 
     def prox(self, W, step, lam=1.0):
@@ -460,9 +407,9 @@ class GroupLasso(Penalty):
         groups = self.partition(W.shape)
         c = float(lam) * groups.factor
         if np.ndim(step) > 0:
-            Z = _metric_group_prox(W, step, c, groups)
+            Z = metric_group_prox(W, step, c, groups)
         else:
-            scale = np.maximum(1 - _ratio(step * c, groups.norm(W)), 0)
+            scale = np.maximum(1 - ratio(step * c, groups.norm(W)), 0)
             Z = W * groups.spread(scale)
         return Z.astype(W.dtype) + 0.0  # a zero has no sign
 
@@ -518,7 +465,7 @@ class SparseGroupLasso(_L1Mixture, GroupLasso):
         for _ in range(100):
             excess = np.maximum(size - groups.spread(r * lam), 0)
             norm = groups.norm(excess)
-            newton = _ratio(norm - c * lam, r * _ratio(groups.sum(excess), norm) + c)
+            newton = ratio(norm - c * lam, r * ratio(groups.sum(excess), norm) + c)
             lam += newton
             if np.all(newton <= 1e-15 * lam):
                 break
@@ -562,7 +509,7 @@ class _FoldedConcave(Penalty):
         W = _cast(W)[0]
         start, stop = self.ramp(float(lam))
         size, width = np.abs(W), stop - start
-        fraction = np.clip(_ratio(size - start, width), 0, 1)  # of the way to stop
+        fraction = np.clip(ratio(size - start, width), 0, 1)  # of the way to stop
         saved = width / 2 * np.square(fraction) + np.maximum(size - stop, 0)
         gradient = -float(lam) * fraction * np.sign(W)
         return -float(lam * np.sum(saved)), gradient.astype(W.dtype)

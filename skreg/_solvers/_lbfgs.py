@@ -28,15 +28,13 @@ References
 """
 
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, isfinite
 from typing import Protocol
 
 import numpy as np
 from scipy.linalg.blas import dtrsv
 
 from skreg._solvers._result import Result, Status
-
-Lbfgs = None
 
 _EPS = np.finfo(np.float64).eps
 _SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
@@ -102,8 +100,8 @@ class LBFGSMemory:
         self._pairs = np.empty((2 * n_pairs, n_parameters))
         # Rows i from oldest to newest; the inner products below are in this order.
         self._order = np.arange(0)
-        self._sy = np.empty((n_pairs, n_pairs))
-        self._yy = np.empty((n_pairs, n_pairs))
+        self._sy = np.zeros((n_pairs, n_pairs))
+        self._yy = np.zeros((n_pairs, n_pairs))
         self._ss = np.empty(n_pairs)
         self._support = np.ones(n_parameters, dtype=bool)
         self._restricted = False
