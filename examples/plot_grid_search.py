@@ -35,7 +35,7 @@ try:
         source, y = file.name, X.pop("income")
     else:
         source = "adult, from OpenML"
-        X, y = fetch_openml("adult", version=2, return_X_y=True, n_retries=1)
+        X, y = fetch_openml("adult", version=2, return_X_y=True, n_retries=0)
 except (OSError, ValueError):
     source = "breast cancer, for want of adult.csv.gz and of OpenML"
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
@@ -54,9 +54,8 @@ print(f"{source}: {len(X_train)} rows to train on, {len(X_test)} to test on")
 # scale. Two more scorers tell how much of the first layer is left.
 one_hot = OneHotEncoder(handle_unknown="ignore", dtype="float32")
 columns = make_column_transformer((one_hot, categories), (StandardScaler(), numbers))
-network = RegMLPClassifier(
-    (50,), learning_rate_init=0.005, learning_rate="cosine", max_iter=30, random_state=0
-)
+network = RegMLPClassifier((50,), learning_rate="cosine", max_iter=30, random_state=0)
+network.set_params(learning_rate_init=0.005, batch_size=min(200, len(X_train) // 20))
 pipeline = Pipeline([("columns", columns), ("network", network)])
 grids = [{"network__penalty": [None]}]
 for penalty, mode, low, high in (
@@ -91,7 +90,7 @@ results[["test_loss", "train_loss"]] *= -1
 results = results.fillna({"penalty": "none", "decay_mode": ""})
 curves = results.groupby(["penalty", "decay_mode"])
 shown = "penalty decay_mode reg_lambda test_loss std_test_loss train_loss test_zeros"
-table = results.loc[curves["test_loss"].idxmin().sort_values()]
+table = results.loc[curves["test_loss"].idxmin()].sort_values("test_loss")
 table = table[[*shown.split(), "test_inputs", "fit_time"]]
 print(table.to_string(index=False, na_rep="", float_format="{:.3g}".format))
 
@@ -120,7 +119,7 @@ for ax, panel in zip(axes, ("l2", "l1", "group_lasso")):
             legend[mode] = ax.errorbar(lam, curve["test_loss"], std, capsize=2, **style)
             ax.plot(lam, curve["train_loss"], "--", **style)
     ax.set(title=panel, xscale="log", xlabel="λ")
-axes[0].set_ylabel("log loss of validation (dashed: training) folds")
+axes[0].set_ylabel("log loss, validation (dashed: training)")
 figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
 
 parser = argparse.ArgumentParser()

@@ -68,6 +68,9 @@ class Training(NamedTuple):
     """What a fit works on, but lambda: made of checked parameters and data."""
 
     problem: Problem
+    targets: np.ndarray  # of all rows, as the loss reads them
+    weights: np.ndarray | None  # of all rows, in the data term
+    reweight: Callable  # maps (targets, sample_weight) to such weights
     solver: Deterministic | Stochastic
     modes: tuple  # resolved decay mode per layer
     theta: np.ndarray  # start
@@ -183,10 +186,11 @@ class BaseRegMLP(BaseEstimator):
         rows, validate = self._validation_score(
             X, y, targets, sample_weight, reweight, given_validation, network, loss, rng
         )
+        weights = reweight(targets, sample_weight)
         problem = Problem(
             inputs,
             targets,
-            reweight(targets, sample_weight),
+            weights,
             network,
             loss,
             penalties,
@@ -197,7 +201,18 @@ class BaseRegMLP(BaseEstimator):
         if not problem.weight_sum > 0:
             raise ValueError("The weights of all training rows are 0.")
         solver = self._make_solver(problem.n_rows, modes, incremental)
-        return Training(problem, solver, modes, theta, rng, validate, dtype)
+        return Training(
+            problem,
+            targets,
+            weights,
+            reweight,
+            solver,
+            modes,
+            theta,
+            rng,
+            validate,
+            dtype,
+        )
 
     def _monitor(self, training):
         return Monitor(self.tol, self.n_iter_no_change, training.validate, self.verbose)
@@ -439,7 +454,9 @@ class BaseRegMLP(BaseEstimator):
         units = [self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_)]
         network = Network(tuple(units), self.activation)
         theta = network.pack(self.coefs_, self.intercepts_, dtype)
-        return network.raw_predictions(validation.core_matrix(X, dtype), theta)
+        X = validation.core_matrix(X, dtype)
+        with single_blas_thread():
+            return network.raw_predictions(X, theta)
 
     # Using what was learned ----------------------------------------------------------
 

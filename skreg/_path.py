@@ -1,4 +1,4 @@
-"""Choosing lambda: warm-started paths, and cross-validation along them."""
+"""Paths: networks along a grid of lambda, each started from the one before."""
 
 import copy
 import warnings
@@ -146,7 +146,7 @@ def reg_mlp_path(
     >>> from skreg._path import reg_mlp_path
     >>> X, y = load_diabetes(return_X_y=True)
     >>> network = RegMLPRegressor(
-    ...     (10,), penalty="group_lasso", solver="lbfgs", max_iter=1000, random_state=0
+    ...     (10,), penalty="group_lasso", solver="lbfgs", tol=1e-3, random_state=0
     ... )
     >>> path = reg_mlp_path(
     ...     scale(X), scale(y), estimator=network, reg_lambdas=10, max_features=4
@@ -166,7 +166,7 @@ def reg_mlp_path(
         estimator = clone(estimator)
         training = estimator._prepare(X, y, sample_weight)
         stop = _stop_rule(training.problem.network, max_features, max_units)
-        walk = _Walk(estimator, training)
+        walk = Walk(estimator, training)
         fits = walk.run(walk.grid(reg_lambdas, eps), n_init, stop)
     if not all(np.isfinite(fit.theta).all() for fit in fits):
         raise ValueError(_NON_FINITE)
@@ -177,8 +177,8 @@ def reg_mlp_path(
             UserWarning,
             stacklevel=2,
         )
-    _warn_unconverged(walk.n_unconverged, walk.n_fits, estimator, stacklevel=3)
-    return _as_path(fits, training)
+    warn_unconverged(*walk.count, estimator, stacklevel=3)
+    return as_path(fits, training)
 
 
 def _check_integer(name, value):
@@ -213,7 +213,7 @@ def _count_alive(coefs):
     return alive[0].sum(), sum(mask.sum() for mask in alive[1:-1])
 
 
-def _warn_unconverged(n_unconverged, n_fits, estimator, stacklevel):
+def warn_unconverged(n_unconverged, n_fits, estimator, stacklevel):
     if n_unconverged:
         warnings.warn(
             f"{n_unconverged} of {n_fits} fits along the path stopped at "
@@ -225,7 +225,7 @@ def _warn_unconverged(n_unconverged, n_fits, estimator, stacklevel):
         )
 
 
-def _as_path(fits, training):
+def as_path(fits, training):
     """The public form of a list of fits."""
     network = training.problem.network
     thetas = [fit.theta.astype(training.dtype) for fit in fits]
@@ -269,7 +269,7 @@ class _Fit:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """lambda in the order of a path, and the ratio that continues it, or None."""
 
     values: np.ndarray
@@ -281,7 +281,7 @@ class _Grid:
         return map(float, chain(self.values, extension))
 
 
-class _Walk:
+class Walk:
     """Fits of one training set along a grid of lambda.
 
     Parameters
@@ -313,8 +313,15 @@ class _Walk:
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
         self._twin = _linear_twin(self.problem)
-        self._twin_theta = _null_theta(self._twin)
-        self._null_theta = _null_theta(self.problem, self._twin_theta)
+        self._twin_theta = _null_theta(training, self._twin)
+        n_outputs = self.problem.network.units[-1]
+        self._null_theta = np.zeros_like(training.theta)
+        self._null_theta[-n_outputs:] = self._twin_theta[-n_outputs:]
+
+    @property
+    def count(self):
+        """(n_unconverged, n_fits)."""
+        return self.n_unconverged, self.n_fits
 
     def grid(self, reg_lambdas, eps=1e-3):
         """The grid in the order of this path."""
@@ -329,7 +336,7 @@ class _Walk:
             ratio = None if self.is_linear else eps ** (-1 / (reg_lambdas - 1))
         else:
             values, ratio = _check_grid(reg_lambdas), None
-        return _Grid(values[::-1] if self.is_linear else values, ratio)
+        return Grid(values[::-1] if self.is_linear else values, ratio)
 
     def run(self, grid, n_init=1, stop=None):
         """Return a list of fits along the grid."""
@@ -497,28 +504,43 @@ def _linear_twin(problem):
     return twin
 
 
-def _null_theta(problem, twin_theta=None):
-    """Weights 0, and output intercepts that are optimal then (0 if penalized)."""
-    theta = np.zeros(problem.network.n_parameters, problem.dtype)
-    output = problem.network.slices[-1]
-    if problem.penalize_intercepts:
+def _null_theta(training, twin):
+    """Parameters of the twin: weights 0, intercepts optimal then (0 if penalized)."""
+    theta = np.zeros(twin.network.n_parameters, twin.dtype)
+    output = twin.network.slices[-1]
+    if twin.penalize_intercepts:
         return theta
-    if twin_theta is not None:
-        theta[output] = twin_theta[output.start - output.stop :]
-        return theta
-    unit = np.abs(problem.data_value_grad(theta)[1][output]).max() or 1.0
+    theta[output] = start = _link_of_mean(training)
+    if twin.loss.name in ("huber", "absolute_error", "quantile"):
+        unit = np.abs(twin.data_value_grad(theta)[1][output]).max() or 1.0
 
-    def value_grad(b):
-        theta[output] = b
-        value, grad = problem.data_value_grad(theta)
-        return value / unit, grad[output].astype(np.float64) / unit
+        def value_grad(b):
+            theta[output] = b
+            value, grad = twin.data_value_grad(theta)
+            return value / unit, grad[output].astype(np.float64) / unit
 
-    start = np.zeros(output.stop - output.start)
-    options = {"gtol": 1e-12, "ftol": 0.0, "maxiter": 1000}
-    theta[output] = minimize(
-        value_grad, start, jac=True, method="L-BFGS-B", options=options
-    ).x
+        options = {"gtol": 1e-12, "ftol": 0.0}
+        theta[output] = minimize(
+            value_grad, start, jac=True, method="L-BFGS-B", options=options
+        ).x
     return theta
+
+
+def _link_of_mean(training):
+    """Raw prediction whose prediction is the mean target, finite in any case."""
+    problem, loss = training.problem, training.problem.loss
+    rows = slice(None) if problem.rows is None else problem.rows
+    y, s = training.targets[rows], training.weights
+    if loss.out_activation == "softmax":
+        y = y.astype(int) == np.arange(problem.network.units[-1])
+    mean = np.average(y, axis=0, weights=None if s is None else s[rows])
+    tiny = np.finfo(problem.dtype).eps
+    if loss.out_activation == "identity":
+        return mean
+    log = np.log(np.maximum(mean, tiny))
+    if loss.out_activation == "logistic":
+        return log - np.log(np.maximum(1 - mean, tiny))
+    return log - log.mean() if loss.out_activation == "softmax" else log
 
 
 def _reference_lambda(twin, theta, is_linear):

@@ -118,8 +118,8 @@ class Problem:
     def blocks(self):
         """Yield (layer, penalty, slice, shape) of each penalized block of theta.
 
-        Intercepts, where penalized, count as one more row of their layer: the weights
-        of a constant input.
+        Penalized intercepts are a block of one row, as if they left a constant input,
+        in groups of their own.
         """
         network = self.network
         for layer, penalty in enumerate(self.penalties):

@@ -84,6 +84,7 @@ cdef class Net:
         int n_layers, activation, loss
         double loss_param
         readonly Py_ssize_t n_weights, n_parameters, capacity, scratch_size
+        readonly Py_ssize_t n_targets
 
     def __init__(self, units, int activation, int loss, double loss_param,
                  Py_ssize_t capacity, Py_ssize_t n_targets):
@@ -92,7 +93,7 @@ cdef class Net:
             raise ValueError("capacity must be at least one row")
         self.n_layers = len(units) - 1
         self.activation, self.loss, self.loss_param = activation, loss, loss_param
-        self.capacity = capacity
+        self.capacity, self.n_targets = capacity, n_targets
         self.units = units
         self.weights.push_back(0)
         for l in range(1, self.n_layers + 1):
@@ -190,6 +191,12 @@ cdef int _check(Net net, Data data, Py_ssize_t itemsize, Py_ssize_t theta_size,
         raise ValueError("theta or scratch has the wrong size")
     if data.n_features != net.units[0]:
         raise ValueError("the data and the network differ in the number of features")
+    return 0
+
+
+cdef int _check_targets(Net net, Data data) except -1:
+    if data.y == NULL or data.n_targets != net.n_targets:
+        raise ValueError("the data and the network differ in the number of targets")
     return 0
 
 
@@ -335,6 +342,7 @@ def loss_sum(Net net, Data data, const floating[::1] theta, floating[::1] scratc
         double total = 0
         Py_ssize_t k, start, n
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    _check_targets(net, data)
     with nogil:
         for k in range(_n_blocks(data.n_rows, net.capacity)):
             start = k * net.capacity
@@ -374,6 +382,7 @@ def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         const Py_ssize_t[::1] order = rows
         const Py_ssize_t* index = NULL
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    _check_targets(net, data)
     _check_rows(data, order, start, stop)
     if grad.shape[0] != theta.shape[0]:
         raise ValueError("the gradient has the wrong size")
@@ -465,11 +474,15 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         const Py_ssize_t* index = NULL
         Py_ssize_t k, batch, n
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
+    _check_targets(net, data)
     _check_rows(data, order, start, stop)
     if grad.shape[0] != theta.shape[0]:
         raise ValueError("the gradient has the wrong size")
     if order is not None:
         index = &order[0]
+    if (first.shape[0] != theta.shape[0] or second.shape[0] != theta.shape[0]
+            or rates.shape[0] < _n_blocks(stop - start, batch_size)):
+        raise ValueError("the moments or the rates have the wrong size")
     with nogil:
         for k in range(_n_blocks(stop - start, batch_size)):
             batch = start + k * batch_size

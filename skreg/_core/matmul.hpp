@@ -53,7 +53,12 @@ inline void column_panel(const T *a, ptrdiff_t a_row, ptrdiff_t a_inner, const T
                 accumulate);
         i += 4;
     }
-    for (; i < m; ++i)
+    if (i + 2 <= m) {
+        tile<2>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
+                accumulate);
+        i += 2;
+    }
+    if (i < m)
         tile<1>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
                 accumulate);
 }
