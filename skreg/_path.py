@@ -317,6 +317,7 @@ class Walk:
         n_outputs = self.problem.network.units[-1]
         self._null_theta = np.zeros_like(training.theta)
         self._null_theta[-n_outputs:] = self._twin_theta[-n_outputs:]
+        self._null_loss = self.problem.data_value(self._null_theta)
 
     @property
     def count(self):
@@ -362,13 +363,13 @@ class Walk:
         for lam in grid:
             fit = self._solve(lam, theta) if fits else self._best_start(lam, n_init)
             theta = self._next_start(fit, theta)
-            null = self._null(lam, fit.n_iter)
+            null_objective = self._null_loss + self._penalty(self._null_theta, lam)
             is_null = self._is_zero(fit.theta)
             # Without a minimum of J, only where the grid is to end.
             if self.is_exact or lam >= grid.values[-1]:
-                is_null |= fit.objective >= null.objective * (1 - _EQUAL)
-            if self.is_exact and null.objective < fit.objective:
-                fit = null
+                is_null |= fit.objective >= null_objective * (1 - _EQUAL)
+            if self.is_exact and null_objective < fit.objective:
+                fit = self._null(lam, fit.n_iter)
             fits.append(fit)
             if stop is not None and stop(self._coefs(fit)):
                 break

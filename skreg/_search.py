@@ -147,14 +147,17 @@ class _SearchCV:
                 "No value of 'reg_lambdas' has a score in every fold: the networks "
                 "diverged, or the scorer returned NaN."
             )
+        # Of equals, up to rounding, the simplest.
         best = np.nanmax(self.mean_scores_)
-        ties = np.flatnonzero(self.mean_scores_ == best)
-        index = ties[np.argmax(reg_lambdas[ties])]  # of equals, the simplest
+        index = self._largest(reg_lambdas, best - 1e-12 * max(1.0, abs(best)))
         if self.selection == "1se":
-            level = best - self.std_error_[index]
-            within = np.flatnonzero(self.mean_scores_ >= level)
-            index = within[np.argmax(reg_lambdas[within])]
+            index = self._largest(reg_lambdas, best - self.std_error_[index])
         self.reg_lambda_ = float(reg_lambdas[index])
+
+    def _largest(self, reg_lambdas, level):
+        """Index of the largest lambda whose mean score reaches a level."""
+        within = np.flatnonzero(self.mean_scores_ >= level)
+        return within[np.argmax(reg_lambdas[within])]
 
     def _take_over(self, network, walk, fits):
         """Fitted attributes of the network at the chosen lambda."""

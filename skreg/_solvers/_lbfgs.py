@@ -2,29 +2,30 @@
 
 Method
 ------
-a. The prox-gradient step z = prox_{γh}(x − γ∇f(x)) says which entries are to be zero
-   at the solution, and R(x) = (x − z) / γ how far x is from it [1]_.
-b. Entries that are zero in z are set to zero. On the others, J, R is smooth, and L-BFGS
-   solves R = 0 with pairs s = Δx, y = ΔR restricted to J [2]_. Entries or groups which
-   passed a kink of h on the way become zero, too.
-c. The candidate is accepted if F itself decreases, by the line search of proximal
-   Newton methods [3]_; else the prox-gradient step is taken, which always decreases F
-   for small γ. Nothing is asked of f across its own kinks, so that ReLU networks work,
-   where line searches on the forward-backward envelope [1]_, [4]_ do not.
-d. γ follows the curvature along the last step [5]_.
+a. The prox-gradient step z = prox_{γh}(x − γ∇f(x)) tells which entries will be zero,
+   and R(x) = (x − z) / γ how far x is from being optimal [1]_.
+b. Entries that are zero in z go to zero. On the others, J, L-BFGS solves R = 0 from
+   pairs s = Δx, y = ΔR restricted to J [2]_. What passes a kink of h on the way stays
+   at zero, as in OWL-QN [3]_.
+c. A line search along this arc asks for decrease of F itself, measured against the
+   prediction of proximal Newton methods [4]_. If it fails, x moves to z, with γ so
+   small that F decreases. Nothing is asked of f across kinks of its own, so that ReLU
+   networks work; line searches on the forward-backward envelope [1]_ [5]_ break there.
+d. γ follows the curvature along the last step [6]_.
 
-Without h this is L-BFGS: R = ∇f, J is everything, a line search on f.
+Without h this is L-BFGS with backtracking: R = ∇f, and J is everything.
 
 References
 ----------
 .. [1] Stella, Themelis, Sopasakis and Patrinos (2017), CDC: PANOC.
-.. [2] Pas, Schuller and Patrinos (2022), CDC: structured PANOC (alpaqa).
-.. [3] Lee, Sun and Saunders (2014), SIAM J. Optim. 24(3): proximal Newton methods.
-.. [4] De Marchi and Themelis (2022), IEEE CDC: PANOC+.
-.. [5] Barzilai and Borwein (1988), IMA J. Numer. Anal. 8(1).
-.. [6] Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4: two-loop form.
-.. [7] Byrd, Nocedal and Schnabel (1994), Math. Program. 63: compact form of L-BFGS.
-.. [8] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
+.. [2] Pas, Schuller and Patrinos (2022), ECC: alpaqa, structured PANOC.
+.. [3] Andrew and Gao (2007), ICML: OWL-QN.
+.. [4] Lee, Sun and Saunders (2014), SIAM J. Optim. 24(3): proximal Newton methods.
+.. [5] De Marchi and Themelis (2022), J. Optim. Theory Appl. 194: PANOC+.
+.. [6] Barzilai and Borwein (1988), IMA J. Numer. Anal. 8(1).
+.. [7] Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4: two loops.
+.. [8] Byrd, Nocedal and Schnabel (1994), Math. Program. 63: compact form of L-BFGS.
+.. [9] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
 """
 
 from dataclasses import dataclass
@@ -37,56 +38,55 @@ from scipy.linalg.blas import dtrsv
 from skreg._solvers._result import Result, Status
 
 _EPS = np.finfo(np.float64).eps
-_SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
-_TRIALS = 5  # of the line search, before the prox-gradient step is taken
 _ROUNDING = 10 * _EPS  # relative error of F
-_CURVATURE = 1e-10  # least cosine between s and y
-_PROBE = 1e-6  # relative length of the finite difference that starts γ
+_SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
+_TRIALS = 10  # of a line search
+_CURVATURE = 1e-10  # least cosine of s and y
+_PROBE = 1e-6  # relative length of the finite difference that yields the first γ
 _STRICT = 1e-5  # relative length of the prox step that measures optimality
-_LEAST_MOVE = 1e4 * _EPS  # of γ∇f relative to x, below which x − γ∇f is rounding
+_LEAST_MOVE = 1e4 * _EPS  # least relative length of γ∇f that is more than rounding
 
 
 class CompositeObjective(Protocol):
-    """F = f + h, as the solver sees it; theta is a flat float64 vector.
+    """F = f + h, as the solver sees it; theta is a flat vector of float64.
 
     Attributes
     ----------
     has_kink : bool
-        Whether h is there; without it only f is ever called.
+        Whether h is there. If not, the solver uses `smooth_value_grad` alone.
     penalized : ndarray of bool
-        The entries on which h acts.
+        The entries of theta on which h acts.
     """
 
     has_kink: bool
     penalized: np.ndarray
 
-    def smooth_value(self, theta):
-        """Return f(theta)."""
-
     def smooth_value_grad(self, theta):
-        """Return f(theta) and its gradient, perhaps in a buffer that is reused."""
+        """Return f and its gradient, perhaps in a buffer that the next call reuses."""
 
     def kink_value(self, theta):
-        """Return h(theta); inf outside a constraint set."""
+        """Return h, which is inf outside of constraints."""
 
     def kink_prox(self, theta, step):
         """Return the minimizer z of ‖z − theta‖² / (2 step) + h(z)."""
 
     def kink_cross(self, theta, candidate):
-        """Return the candidate with zeros for what passed a kink since theta."""
+        """Return the candidate with zeros for what passed a kink on the way from theta.
+
+        Where h is a constraint, return its projection.
+        """
 
 
 class LBFGSMemory:
     """Inverse Hessian from the last pairs (s, y), restricted to an index set J.
 
-    The two-loop recursion [6]_ costs 4 passes in Python per pair. Its compact form
-    [7]_ needs products of all pairs with one vector, and small triangular systems:
+    The two-loop recursion [7]_ as matrix products, its compact form [8]_,
 
-        H = τI + [S, τY] [[R⁻ᵀ (D + τYᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S, τY]ᵀ
+        H = τI + [S τY] [[R⁻ᵀ (D + τYᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S τY]ᵀ,
 
-    with R the upper triangle of SᵀY, D its diagonal, τ = s·y / y·y of the last pair.
-    Restricted to J, all inner products run over J. Those between pairs are kept, and
-    change only by the indices that enter or leave J.
+    where R is the upper triangle of SᵀY, D its diagonal, and τ = sᵀy / yᵀy of the last
+    pair. All inner products run over J. Those between pairs are stored; when J changes,
+    they change by the terms of the indices that enter and leave.
 
     Parameters
     ----------
@@ -96,74 +96,76 @@ class LBFGSMemory:
     """
 
     def __init__(self, n_parameters, n_pairs):
-        # Row 2i holds an s, row 2i + 1 its y; the oldest pair is overwritten.
+        # Row 2i is an s, row 2i + 1 its y, and the newest pair replaces the oldest.
         self._pairs = np.empty((2 * n_pairs, n_parameters))
-        # Rows i from oldest to newest; the inner products below are in this order.
+        # The values of i from oldest to newest, which is also the order of the products
+        # SᵀY (of which the lower triangle is not used), YᵀY and diag(SᵀS).
         self._order = np.arange(0)
         self._sy = np.zeros((n_pairs, n_pairs))
         self._yy = np.zeros((n_pairs, n_pairs))
-        self._ss = np.empty(n_pairs)
-        self._support = np.ones(n_parameters, dtype=bool)
-        self._restricted = False
+        self._ss = np.zeros(n_pairs)
+        self._support = None  # all
 
     def __len__(self):
         return len(self._order)
 
     def restrict(self, support):
-        """Make J the indices where `support`, a bool array, is True."""
-        changed = np.flatnonzero(support != self._support)
-        self._support, self._restricted = support, True
+        """Let J be the indices where the bool array `support` is True."""
+        old = np.ones_like(support) if self._support is None else self._support
+        self._support = support
         k = len(self)
+        changed = np.flatnonzero(support != old)
         if changed.size == 0 or k == 0:
             return
-        total = self._sy[:k, :k], self._yy[:k, :k], self._ss[:k]
         if 2 * changed.size < np.count_nonzero(support):
             entered = support[changed]
-            self._accumulate(total, changed[entered], np.add)
-            self._accumulate(total, changed[~entered], np.subtract)
+            self._add_products(changed[entered], np.add)
+            self._add_products(changed[~entered], np.subtract)
         else:
-            for products in total:
-                products[:] = 0.0
-            self._accumulate(total, np.flatnonzero(support), np.add)
+            self._sy[:k, :k] = self._yy[:k, :k] = self._ss[:k] = 0.0
+            self._add_products(np.flatnonzero(support), np.add)
 
-    def _accumulate(self, total, columns, operation):
-        """Add to (or subtract from) the inner products their part over some columns."""
-        if columns.size == 0:
+    def _add_products(self, indices, operation):
+        """Add the terms of some indices to the inner products of pairs, or subtract."""
+        if indices.size == 0:
             return
-        part = self._pairs[: 2 * len(self)].take(columns, axis=1)
-        S, Y = part[::2][self._order], part[1::2][self._order]
-        for products, term in zip(
-            total, (S @ Y.T, Y @ Y.T, np.einsum("ij,ij->i", S, S))
+        k = len(self)
+        pairs = self._pairs[: 2 * k].take(indices, axis=1)
+        S, Y = pairs[::2][self._order], pairs[1::2][self._order]
+        for products, terms in (
+            (self._sy[:k, :k], S @ Y.T),
+            (self._yy[:k, :k], Y @ Y.T),
+            (self._ss[:k], np.einsum("ij,ij->i", S, S)),
         ):
-            operation(products, term, out=products)
+            operation(products, terms, out=products)
 
     def push(self, s, y):
-        """Remember a pair; arrays over all parameters, not only J."""
+        """Remember a pair of vectors over all parameters, J and the rest."""
         k = len(self)
         if k < len(self._ss):
             row, self._order = k, np.arange(k + 1)
         else:
-            row, k = self._order[0], k - 1
-            self._order = np.roll(self._order, -1)
+            k -= 1
+            row, self._order = self._order[0], np.r_[self._order[1:], self._order[:1]]
             self._sy[:-1, :-1] = self._sy[1:, 1:]
             self._yy[:-1, :-1] = self._yy[1:, 1:]
             self._ss[:-1] = self._ss[1:]
         self._pairs[2 * row], self._pairs[2 * row + 1] = s, y
-        if self._restricted:
+        if self._support is not None:
             s, y = s * self._support, y * self._support
         self._sy[: k + 1, k], self._yy[: k + 1, k] = self._products(y)
         self._yy[k, :k] = self._yy[:k, k]
         self._ss[k] = s @ s
 
     def _products(self, vector):
-        """Sᵀv and Yᵀv, from oldest to newest."""
+        """Sᵀv and Yᵀv."""
         products = self._pairs[: 2 * len(self)] @ vector
         return products.reshape(-1, 2)[self._order].T
 
     def multiply(self, q, default):
-        """Return H q, to be used on J only, for q that is zero outside J.
+        """Return a vector which on J is H q, for q that is zero outside of J.
 
-        Without pairs of positive curvature H is the identity times `default`.
+        Without pairs of positive curvature on J, H is `default` times the identity.
         """
         k = len(self)
         sy, yy, order = self._sy[:k, :k], self._yy[:k, :k], self._order
@@ -178,7 +180,7 @@ class LBFGSMemory:
             return default * q
         sq, yq = self._products(q)
         tau = d[-1] / yy[-1, -1]
-        # BLAS reads the transpose of a row-major matrix: R is its lower triangle.
+        # BLAS reads the rows of SᵀY as columns: R is a transposed lower triangle.
         u = dtrsv(sy.T, sq[chosen], lower=1, trans=1)
         v = dtrsv(sy.T, d * u + tau * (yy @ u - yq[chosen]), lower=1)
         weights = np.zeros((k, 2))
@@ -188,13 +190,13 @@ class LBFGSMemory:
 
 @dataclass(slots=True)
 class _Point:
-    """An evaluated point: F, h, ∇f and its largest entry."""
+    """An evaluated point; without gradient if F is not finite there."""
 
     theta: np.ndarray
-    value: float
-    kink: float
+    value: float = inf
+    kink: float = inf
     grad: np.ndarray | None = None
-    slope: float = inf
+    steepest: float = 0.0  # largest entry of the gradient
 
 
 class _Run:
@@ -206,75 +208,71 @@ class _Run:
         Last accepted iterate.
     values : list of float
         F at the start and after each iteration.
+    lowest : float
+        The least of them.
+    scale : float
+        Unit of the tolerance.
     n_fun : int
-        Evaluations of f, with or without gradient.
+        Evaluations of f.
     """
 
     def __init__(self, objective, theta0, scale, n_pairs):
         self.objective = objective
+        self.memory = LBFGSMemory(theta0.size, n_pairs)
         self.n_fun = 0
-        theta0 = np.array(theta0, dtype=np.float64)
         if objective.has_kink:
             self.free = ~objective.penalized
-            if self._kink(theta0) == inf:
+            if objective.kink_value(theta0) == inf:
                 theta0 = objective.kink_prox(theta0, _EPS)
-        self.point = self._evaluate(theta0)
+        self.point = self.evaluate(theta0, self.kink_value(theta0))
         self.values = [self.point.value]
         self.lowest = self.point.value
-        self.scale = scale or self.point.slope or 1.0
-        self.memory = LBFGSMemory(theta0.size, n_pairs)
+        self.scale = scale or self.point.steepest or 1.0
 
-    def _kink(self, theta):
+    @property
+    def rounding(self):
+        """What a difference of two values of F may be wrong by."""
+        return _ROUNDING * abs(self.lowest)
+
+    def kink_value(self, theta):
         return self.objective.kink_value(theta) if self.objective.has_kink else 0.0
 
-    def _evaluate(self, theta, kink=None):
-        """Return the point at theta; its value is inf where anything overflows."""
-        kink = self._kink(theta) if kink is None else kink
+    def evaluate(self, theta, kink):
+        """Return the point at theta, where h is `kink`."""
         if not isfinite(kink):
-            return _Point(theta, inf, kink)
+            return _Point(theta)
         self.n_fun += 1
         smooth, grad = self.objective.smooth_value_grad(theta)
-        slope = float(np.abs(grad).max())
-        value = float(smooth) + kink
-        if not (isfinite(value) and isfinite(slope)):
-            return _Point(theta, inf, kink)
-        return _Point(theta, value, kink, grad.copy(), slope)
+        value, steepest = float(smooth) + kink, float(np.abs(grad).max())
+        if not (isfinite(value) and isfinite(steepest)):
+            return _Point(theta)
+        return _Point(theta, value, kink, grad.copy(), steepest)
 
-    def _value(self, theta):
-        """Return F by a forward pass; inf where it overflows."""
-        kink = self._kink(theta)
-        if not isfinite(kink):
-            return inf
-        self.n_fun += 1
-        value = float(self.objective.smooth_value(theta)) + kink
-        return value if isfinite(value) else inf
-
-    def _prox_gradient(self, point, step):
-        """Return z and R = (x − z) / γ, without rounding where h does not act."""
+    def prox_gradient(self, point, step):
+        """Return z, and R = (x − z) / γ without rounding where h does not act."""
         z = point.theta - step * point.grad
         if not self.objective.has_kink:
             return z, point.grad
         z = self.objective.kink_prox(z, step)
-        residual = np.where(self.free, point.grad, (point.theta - z) / step)
-        return z, residual
+        return z, np.where(self.free, point.grad, (point.theta - z) / step)
 
     def violation(self):
-        """Return dist(0, ∂F) at the iterate, in the largest norm.
+        """Return the distance of 0 from ∂F at the iterate, in the maximum norm.
 
-        R grows as the step falls [8]_, towards the least subgradient. So it is taken at
-        a step that is tiny, yet long enough to exceed rounding.
+        R tends to the least subgradient as γ falls, from below if h is convex [9]_. It
+        is taken at a γ that is tiny, yet moves x by more than rounding.
         """
         point = self.point
         if point.grad is None:
             return inf
         if not self.objective.has_kink:
-            return point.slope
-        length = np.abs(point.theta[~self.free]).max(initial=0.0) or 1.0
-        step = _STRICT * length / self.scale
-        return float(np.abs(self._prox_gradient(point, step)[1]).max())
+            return point.steepest
+        length = _STRICT * np.abs(point.theta[~self.free]).max(initial=0.0) or 1.0
+        _, residual = self.prox_gradient(point, length / self.scale)
+        return float(np.abs(residual).max())
 
     def first_step(self):
-        """Return 1 / L, with L the curvature of f along its gradient."""
+        """Return γ = 1 / L, with L from the curvature of f along its gradient."""
         theta, grad = self.point.theta, self.point.grad
         norm = np.linalg.norm(grad)
         if norm == 0:
@@ -283,90 +281,89 @@ class _Run:
         self.n_fun += 1
         _, probe = self.objective.smooth_value_grad(theta - length / norm * grad)
         change = np.linalg.norm(probe - grad)
-        return float(length / change) if 0 < change < inf else float(length / norm)
+        return float(length / (change if 0 < change < inf else norm))
 
     def least_step(self):
-        """Return the smallest γ at which x − γ∇f still has half of its digits."""
-        slope = self.point.slope
-        return _LEAST_MOVE * np.abs(self.point.theta).max() / slope if slope else 0.0
+        """Return the smallest γ for which x − γ∇f keeps some digits of ∇f."""
+        point = self.point
+        move = _LEAST_MOVE * float(np.abs(point.theta).max())
+        return move / point.steepest if point.steepest else 0.0
 
-    def _decreases(self, value, predicted):
-        """Whether F is lower by a share of the prediction < 0, up to rounding."""
-        return value <= self.lowest + _SUFFICIENT * predicted + self._rounding()
+    def decreases(self, value, predicted):
+        """Whether F decreases by a share of the predicted change, up to rounding."""
+        return value <= self.lowest + _SUFFICIENT * predicted + self.rounding
 
-    def _rounding(self):
-        return _ROUNDING * abs(self.lowest)
-
-    def _direction(self, z, residual, step):
-        """Return J (None: everything) and the quasi-Newton direction on J."""
+    def direction(self, z, residual, step):
+        """Return J, or None for everything, and the quasi-Newton direction on it."""
         if not self.objective.has_kink:
             return None, self.memory.multiply(residual, step)
         support = (z != 0) | self.free
         self.memory.restrict(support)
         return support, self.memory.multiply(np.where(support, residual, 0.0), step)
 
-    def _arc(self, support, direction, t):
-        """Return x − t · direction, bent by the zeros and constraints of h, and its h."""
-        theta = self.point.theta
-        candidate = theta - t * direction
+    def arc(self, support, direction, t):
+        """Return x − t · direction, with the zeros and constraints of h, and its h."""
+        theta = self.point.theta - t * direction
         if support is None:
-            return candidate, 0.0
-        candidate = np.where(support, candidate, 0.0)
-        candidate = self.objective.kink_cross(theta, candidate)
-        kink = self._kink(candidate)
+            return theta, 0.0
+        theta = np.where(support, theta, 0.0)
+        theta = self.objective.kink_cross(self.point.theta, theta)
+        kink = self.objective.kink_value(theta)
         if kink == inf:
-            candidate = self.objective.kink_prox(candidate, _EPS)
-            kink = self._kink(candidate)
-        return candidate, kink
+            theta = self.objective.kink_prox(theta, _EPS)
+            kink = self.objective.kink_value(theta)
+        return theta, kink
 
     def quasi_newton_step(self, z, residual, step):
-        """Return a point of sufficient decrease on the arc to the candidate, or None.
+        """Return a point on the arc with sufficient decrease of F, or None.
 
-        The prediction ∇f·d + h(x + d) − h(x) for the candidate x + d bounds the slope of
-        F along d if h is convex.
+        For the end x + d of the arc, ∇fᵀd + h(x + d) − h(x) predicts the decrease. If h
+        is convex, F decreases along d whenever this is negative.
         """
         point, t = self.point, 1.0
-        support, direction = self._direction(z, residual, step)
-        theta, kink = self._arc(support, direction, t)
+        support, direction = self.direction(z, residual, step)
+        theta, kink = self.arc(support, direction, t)
         predicted = float(point.grad @ (theta - point.theta)) + kink - point.kink
-        if not predicted <= self._rounding():
+        if not predicted <= self.rounding:
             return None
         for _ in range(_TRIALS):
-            trial = self._evaluate(theta, kink)
-            if self._decreases(trial.value, t * predicted):
+            trial = self.evaluate(theta, kink)
+            if self.decreases(trial.value, t * predicted):
                 return trial
             # The minimizer of the parabola through F, its slope and the trial.
             excess = trial.value - point.value - t * predicted
             t = min(max(-predicted * t * t / (2 * excess), t / 10), t / 2)
-            theta, kink = self._arc(support, direction, t)
+            theta, kink = self.arc(support, direction, t)
         return None
 
     def prox_gradient_step(self, z, residual, step):
-        """Return the point z, its R and γ, halved until F decreases; or None."""
+        """Return the point z, R and γ, halved until F decreases, or None."""
         least = self.least_step()
-        while not self._decreases(self._value(z), -step * float(residual @ residual)):
+        while True:
+            trial = self.evaluate(z, self.kink_value(z))
+            if self.decreases(trial.value, -step * float(residual @ residual)):
+                return trial, residual, step
             step /= 2
             if not step > least:
                 return None
-            z, residual = self._prox_gradient(self.point, step)
-        return self._evaluate(z), residual, step
+            z, residual = self.prox_gradient(self.point, step)
 
-    def accept(self, new, residual, step, step0):
-        """Move to a new point, learn from it and return the next γ.
+    def accept(self, new, residual, step, longest):
+        """Move to a new point, learn from it, and return the next γ <= longest.
 
-        R was taken at γ = step; step0 is γ at the start of the iteration.
+        `residual` is R before the move, and `step` its γ.
         """
         s, change = new.theta - self.point.theta, new.grad - self.point.grad
         y = change
         if self.objective.has_kink:
-            y = self._prox_gradient(new, step)[1] - residual
+            y = self.prox_gradient(new, step)[1] - residual
         self.memory.push(s, y)
-        self.lowest = min(self.lowest, new.value)
         self.values.append(new.value)
         self.point = new
+        self.lowest = min(self.lowest, new.value)
         curvature = float(s @ change)
         step = curvature / float(change @ change) if curvature > 0 else inf
-        return min(max(step, step0 / 4), 2 * step0)
+        return min(max(step, longest / 8), longest)
 
     def minimize(self, tol, ftol, ftol_window, max_iter, max_fun, callback):
         """Iterate, and return why the iteration ended."""
@@ -374,8 +371,8 @@ class _Run:
             return Status.NON_FINITE
         values, step = self.values, self.first_step()
         while True:
-            step0 = step = max(step, self.least_step())
-            z, residual = self._prox_gradient(self.point, step)
+            start = step = max(step, self.least_step())
+            z, residual = self.prox_gradient(self.point, step)
             if np.abs(residual).max() <= tol and self.violation() <= tol:
                 return Status.CONVERGED
             if ftol > 0 and len(values) > ftol_window:
@@ -389,13 +386,14 @@ class _Run:
                 if found is None:
                     return Status.STALLED
                 new, residual, step = found
-            if np.array_equal(new.theta, self.point.theta):
+            if new.value == values[-1] and np.array_equal(new.theta, self.point.theta):
                 return Status.STALLED
-            step = self.accept(new, residual, step, step0)
-            if callback is not None:
-                callback(self.point.theta, self.point.value, len(values) - 1)
+            step = self.accept(new, residual, step, longest=2 * start)
+            if callback and callback(new.theta, new.value, len(values) - 1):
+                return Status.CONVERGED
 
 
+@np.errstate(over="ignore", invalid="ignore")  # trial points may overflow
 def prox_lbfgs(
     objective,
     theta0,
@@ -406,9 +404,52 @@ def prox_lbfgs(
     max_iter=1000,
     max_fun=15000,
     scale=None,
-    memory=20,
+    memory=30,
     callback=None,
 ):
+    """Minimize F = f + h with a monotone, proximal quasi-Newton method.
+
+    Needs no constant of f and no property of h but its prox. F never increases, up to
+    rounding. Entries that are zero at the solution are exactly zero in the result.
+
+    Parameters
+    ----------
+    objective : CompositeObjective
+    theta0 : ndarray of shape (n_parameters,)
+        Start; not changed. Outside of constraints of h, their projection is the start.
+    tol : float
+        Bound on the violation of the first-order optimality conditions, in units of
+        `scale`.
+    ftol : float
+        The solver also stops when F decreases by less than this share of itself in
+        `ftol_window` iterations. 0: never.
+    ftol_window : int
+    max_iter, max_fun : int
+        Bounds on iterations and on evaluations of f. The iteration in which the latter
+        is reached is completed.
+    scale : float or None
+        Unit of `tol`; None is the largest entry of the gradient of f at the start.
+    memory : int
+        Number of pairs from which the curvature is estimated. The memory needed is
+        ``2 * memory`` vectors.
+    callback : callable or None
+        Called after each iteration with theta, F and the number of iterations; theta
+        must not be changed. A true return value ends the iteration, which then counts
+        as converged.
+
+    Returns
+    -------
+    Result
+        - status: CONVERGED (`tol`), FTOL, MAX_ITER (also `max_fun`), STALLED (F cannot
+          be decreased: at a kink of f, or at the limits of precision), NON_FINITE (F or
+          its gradient at the start) or INTERRUPTED (after the first iteration; before
+          it, KeyboardInterrupt is raised).
+        - history: "objective", F after each iteration.
+        - optimality: violation of the optimality conditions at theta, in units of the
+          scale; inf for NON_FINITE.
+        - state: the scale, for warm starts to which `tol` shall mean the same.
+    """
+    theta0 = np.array(theta0, dtype=np.float64)
     run = _Run(objective, theta0, scale, memory)
     try:
         status = run.minimize(

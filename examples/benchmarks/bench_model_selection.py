@@ -1,0 +1,151 @@
+"""
+How long does it take to choose λ?
+==================================
+
+Chooses λ from 20 values in 5 folds by
+
+* `RegMLPClassifierCV`: warm-started paths, folds in threads,
+* ``GridSearchCV`` of `RegMLPClassifier`,
+* ``GridSearchCV`` of scikit-learn's ``MLPClassifier`` over ``alpha``,
+
+on (a) 2000 × 20 synthetic samples and (b) the 1797 × 64 digits. All use Adam with the
+same network, batches and number of epochs per fit (no fit stops early), and the same
+penalty, which for scikit-learn is ``alpha = batch size × λ``::
+
+    python examples/benchmarks/bench_model_selection.py
+    python examples/benchmarks/bench_model_selection.py --rounds 3 --n-jobs 2
+
+The contenders take turns; a cell is the fastest of its rounds. The worker processes of
+``GridSearchCV`` are started beforehand. With ``--paths``, the question is instead what
+a warm-started path of ``solver="lbfgs"`` saves against cold fits at the same λ, and
+whether its objectives are as low.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    make_classification,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import scale
+
+from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._path import reg_mlp_path
+from skreg._search import RegMLPClassifierCV
+
+BATCH = 200
+REG_LAMBDAS = np.logspace(-5, 0, 20)
+
+
+def data_sets():
+    X, y = make_classification(2000, 20, n_informative=10, random_state=0)
+    yield "(a) 2000 x 20", scale(X), y
+    X, y = load_digits(return_X_y=True)
+    yield "(b) digits 1797 x 64", scale(X), y
+
+
+def contenders(args):
+    params = dict(
+        hidden_layer_sizes=args.hidden,
+        batch_size=BATCH,
+        max_iter=args.epochs,
+        n_iter_no_change=args.epochs,
+        random_state=0,
+    )
+    grid = {"reg_lambda": REG_LAMBDAS}
+    search = dict(cv=5, n_jobs=args.n_jobs)
+    return {
+        "RegMLPClassifierCV": RegMLPClassifierCV(
+            **params, reg_lambdas=REG_LAMBDAS, **search
+        ),
+        "GridSearchCV(RegMLPClassifier)": GridSearchCV(
+            RegMLPClassifier(**params), grid, **search
+        ),
+        "GridSearchCV(MLPClassifier)": GridSearchCV(
+            MLPClassifier(**params), {"alpha": BATCH * REG_LAMBDAS}, **search
+        ),
+    }
+
+
+def score_and_lambda(model):
+    if isinstance(model, GridSearchCV):
+        (value,) = model.best_params_.values()
+        is_alpha = "alpha" in model.best_params_
+        return model.best_score_, value / BATCH if is_alpha else value
+    return np.nanmax(model.mean_scores_), model.reg_lambda_
+
+
+def compare_searches(args):
+    for name, X, y in data_sets():
+        models, best = contenders(args), {}
+        for _ in range(args.rounds):
+            for label, model in models.items():
+                Parallel(args.n_jobs)(delayed(abs)(k) for k in range(4))  # warm up
+                start = time.perf_counter()
+                model.fit(X, y)
+                elapsed = time.perf_counter() - start
+                best[label] = min(elapsed, best.get(label, np.inf))
+        slowest = best["GridSearchCV(MLPClassifier)"]
+        print(f"\n{name}, hidden {args.hidden}, {args.epochs} epochs, 20 λ × 5 folds")
+        print(f"{'':32}{'seconds':>9}{'ratio':>8}{'score':>8}{'chosen λ':>11}")
+        for label, seconds in best.items():
+            score, chosen = score_and_lambda(models[label])
+            ratio = f"{slowest / seconds:.1f}x"
+            print(f"{label:32}{seconds:9.2f}{ratio:>8}{score:8.3f}{chosen:11.2g}")
+
+
+def compare_paths(args):
+    loaders = {
+        "diabetes": (load_diabetes, RegMLPRegressor),
+        "breast cancer": (load_breast_cancer, RegMLPClassifier),
+        "digits": (load_digits, RegMLPClassifier),
+    }
+    print(f"{'':28}{'warm s':>8}{'cold s':>8}{'share':>7}  warm / cold objective")
+    print(f"{'':51}{'median':>9}{'largest':>9}")
+    for name, (load, network) in loaders.items():
+        X, y = load(return_X_y=True)
+        X, y = scale(X), scale(y) if network is RegMLPRegressor else y
+        for penalty in ("l1", "group_lasso", "l2"):
+            model = network(
+                (20,),
+                activation="tanh",
+                penalty=penalty,
+                solver="lbfgs",
+                max_iter=3000,
+                random_state=0,
+            )
+            start = time.perf_counter()
+            path = reg_mlp_path(X, y, estimator=model, reg_lambdas=args.n_lambdas)
+            warm, start = time.perf_counter() - start, time.perf_counter()
+            cold = [
+                model.set_params(reg_lambda=lam).fit(X, y).loss_
+                for lam in path.reg_lambdas
+            ]
+            seconds, ratio = time.perf_counter() - start, path.objective / cold
+            cell = f"{warm:8.2f}{seconds:8.2f}{warm / seconds:7.2f}"
+            print(
+                f"{name + ', ' + penalty:28}{cell}{np.median(ratio):9.3f}"
+                f"{ratio.max():9.3f}"
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--hidden", type=int, nargs="*", default=[50])
+    parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--paths", action="store_true")
+    parser.add_argument("--n-lambdas", type=int, default=50)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are meant
+    (compare_paths if arguments.paths else compare_searches)(arguments)

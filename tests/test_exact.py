@@ -1,0 +1,634 @@
+"""solver="lbfgs" with hidden layers: certificates, oracles and invariances.
+
+What is judged here by formulas of its own: gradients come from the slow twins in
+naive.py, optimality conditions are written out for each penalty.
+"""
+
+import importlib.util
+import warnings
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import scale
+
+from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg.penalties import MCP, SCAD
+
+
+def naive_twins():
+    path = Path(__file__).with_name("naive.py")
+    spec = importlib.util.spec_from_file_location("naive", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+naive = naive_twins()
+
+EPS = np.finfo(float).eps
+L1_RATIO = 0.5
+TAU = 5.0  # saturation point of MCP and SCAD; beyond it, weights grow freely
+PENALTIES = {
+    "none": None,
+    "l2": "l2",
+    "l1": "l1",
+    "elasticnet": "elasticnet",
+    "group_lasso": "group_lasso",
+    "sparse_group_lasso": "sparse_group_lasso",
+    "mcp": MCP(saturation=TAU),
+    "scad": SCAD(saturation=TAU),
+}
+N = 150
+
+
+def data(name):
+    load, divisor = {
+        "diabetes": (load_diabetes, None),
+        "cancer": (load_breast_cancer, None),
+        "digits": (load_digits, 16),
+    }[name]
+    X, y = load(return_X_y=True)
+    X = X / divisor if divisor else scale(X)
+    return X[:N], (scale(y) if name == "diabetes" else y)[:N]
+
+
+LAMBDAS = {"diabetes": 1e-2, "cancer": 3e-3, "digits": 2e-3}
+
+
+def network(name, hidden=(8,), penalty="l1", **params):
+    """Unfitted; tanh, as minimizers of ReLU networks sit on kinks."""
+    estimator = RegMLPRegressor if name == "diabetes" else RegMLPClassifier
+    grouped = "group" in penalty
+    return estimator(hidden).set_params(
+        **{
+            "activation": "tanh",
+            "penalty": PENALTIES[penalty],
+            "reg_lambda": LAMBDAS[name] / (2 if grouped else 1),
+            "l1_ratio": L1_RATIO,
+            "solver": "lbfgs",
+            "tol": 1e-5,
+            "max_iter": 5000,
+            "random_state": 0,
+        }
+        | params
+    )
+
+
+# Optimality conditions ---------------------------------------------------------------
+
+
+def name_of_loss(model):
+    if isinstance(model, RegMLPRegressor):
+        return model.loss
+    return "binary" if len(model.classes_) == 2 else "multiclass"
+
+
+def data_term(model, params, X, y, s=None):
+    """Value and gradient of the data term, a list like params."""
+    s = np.ones(len(X)) if s is None else s
+    if isinstance(model, RegMLPClassifier):
+        y = np.searchsorted(model.classes_, y)
+    return naive.loss_and_gradient(
+        params,
+        X,
+        y.reshape(len(X), -1),
+        s / s.sum(),
+        activation=model.activation,
+        loss=name_of_loss(model),
+    )
+
+
+def start_of(model, X):
+    units = (X.shape[1], *model.hidden_layer_sizes, model.n_outputs_)
+    rng = np.random.RandomState(model.random_state)
+    return naive.initial_params(rng, units, model.activation)
+
+
+def slope_of(penalty, size, lam):
+    """Derivative of the penalty of one weight with respect to |w|."""
+    if penalty == "mcp":
+        return lam * np.maximum(1 - size / TAU, 0)
+    if penalty == "scad":
+        return np.where(size <= lam, lam, lam * np.maximum(TAU - size, 0) / (TAU - lam))
+    l1, l2 = {
+        "none": (0, 0),
+        "l2": (0, lam),
+        "l1": (lam, 0),
+        "elasticnet": (lam * L1_RATIO, lam * (1 - L1_RATIO)),
+        "group_lasso": (0, 0),
+        "sparse_group_lasso": (lam * L1_RATIO, 0),
+    }[penalty]
+    return l1 + l2 * size
+
+
+def group_strength(penalty, n_out, lam):
+    share = {"group_lasso": 1, "sparse_group_lasso": 1 - L1_RATIO}.get(penalty, 0)
+    return share * lam * np.sqrt(n_out)
+
+
+def violation(W, G, penalty, lam):
+    """Largest entry of the least subgradient of the objective with respect to W.
+
+    G is the gradient of the data term.
+    """
+    slope = slope_of(penalty, np.abs(W), lam)
+    least = np.where(
+        W != 0, G + slope * np.sign(W), naive.soft_threshold(G, slope if lam else 0)
+    )
+    c = group_strength(penalty, W.shape[1], lam)
+    if c > 0:
+        norm = np.linalg.norm(W, axis=1, keepdims=True)
+        size = np.linalg.norm(least, axis=1, keepdims=True)
+        least = np.where(
+            norm > 0,
+            least + c * W / np.where(norm > 0, norm, 1),
+            least * np.maximum(1 - c / np.where(size > 0, size, 1), 0),
+        )
+    return np.abs(least).max()
+
+
+def smooth_gradients(model, params, X, y, penalty, s=None):
+    """Gradient of the data term and of what is smooth in the penalty."""
+    grads = data_term(model, params, X, y, s)[1]
+    lam = model.reg_lambda
+    for layer in range(len(params) // 2):
+        W = params[layer]
+        rise = slope_of(penalty, np.abs(W), lam) - slope_of(penalty, 0 * W, lam)
+        grads[layer] = grads[layer] + rise * np.sign(W)
+    return grads
+
+
+def relative_violation(model, X, y, penalty, s=None):
+    params = [*model.coefs_, *model.intercepts_]
+    grads = data_term(model, params, X, y, s)[1]
+    L = len(model.coefs_)
+    worst = max(
+        *(
+            violation(W, G, penalty, model.reg_lambda)
+            for W, G in zip(model.coefs_, grads)
+        ),
+        *(np.abs(g).max() for g in grads[L:]),
+    )
+    start = smooth_gradients(model, start_of(model, X), X, y, penalty, s)
+    return worst / max(np.abs(g).max() for g in start)
+
+
+def penalty_value(model, penalty):
+    def value(W):
+        lam = model.reg_lambda
+        size = np.abs(W)
+        if penalty == "mcp":
+            near = np.minimum(size, TAU)
+            return lam * np.sum(near - near**2 / (2 * TAU))
+        norms = np.linalg.norm(W, axis=1)
+        slope = slope_of(penalty, 0 * W, lam) * size
+        rise = slope_of(penalty, size, lam) - slope_of(penalty, 0 * W, lam)
+        groups = group_strength(penalty, W.shape[1], lam) * norms.sum()
+        return np.sum(slope + rise * size / 2) + groups
+
+    return sum(value(W) for W in model.coefs_)
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)], ids=str)
+@pytest.mark.parametrize("penalty", [p for p in PENALTIES if p != "none"])
+@pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
+def test_optimality_conditions_hold(name, penalty, hidden):
+    X, y = data(name)
+    model = network(name, hidden, penalty).fit(X, y)
+    assert model.n_iter_ < model.max_iter
+    assert model.optimality_ <= model.tol
+    found = relative_violation(model, X, y, penalty)
+    assert found <= 1.01 * model.tol
+    assert_allclose(model.optimality_, found, rtol=0.01, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("max_iter", [1, 5, 20])
+def test_optimality_is_measured_wherever_the_solver_stops(penalty, max_iter):
+    X, y = data("digits")
+    s = np.random.RandomState(0).randint(0, 4, N).astype(float)
+    model = network("digits", (8,), penalty, max_iter=max_iter).fit(X, y, s)
+    found = relative_violation(model, X, y, penalty, s)
+    assert found > 1e-3
+    assert_allclose(model.optimality_, found, rtol=0.02)
+
+
+@pytest.mark.parametrize("penalty", [p for p in PENALTIES if p != "scad"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("name", ["diabetes", "digits"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_objective_falls_and_is_what_it_says(name, activation, penalty):
+    X, y = data(name)
+    model = network(
+        name, (8, 5), penalty, activation=activation, max_iter=200, tol=1e-8
+    ).fit(X, y)
+    J = np.array(model.loss_curve_)
+    assert len(J) == model.n_iter_
+    assert np.all(np.diff(J) <= 10 * EPS * (1 + np.abs(J[:-1])))
+    assert model.loss_ == J[-1] == model.best_loss_
+    assert_allclose(
+        J, np.add(model.data_loss_curve_, model.penalty_curve_), rtol=4 * EPS
+    )
+    params = [*model.coefs_, *model.intercepts_]
+    loss = data_term(model, params, X, y)[0]
+    assert_allclose(model.data_loss_curve_[-1], loss, rtol=1e-12)
+    assert_allclose(model.loss_, loss + penalty_value(model, penalty), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)], ids=str)
+def test_only_penalties_with_a_kink_make_zeros(name, hidden):
+    X, y = data(name)
+    X = X[:, X.std(axis=0) > 0]  # a constant zero would deserve a zero weight
+    for penalty in ("l2", "none", "elasticnet"):
+        settings = {"l1_ratio": 0.0, "max_iter": 300}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = network(name, hidden, penalty, **settings).fit(X, y)
+        assert model.decay_mode_ == "coupled"
+        assert all(np.all(W != 0) for W in model.coefs_)
+    for penalty in ("l1", "group_lasso", "mcp"):
+        settings = {"max_iter": 300, "reg_lambda": 0.02}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = network(name, hidden, penalty, **settings).fit(X, y)
+        assert model.decay_mode_ == "proximal"
+        assert np.any(model.coefs_[0] == 0)
+        if penalty == "group_lasso":  # rows vanish as a whole, up to dead units
+            for k, W in enumerate(model.coefs_):
+                last = k + 1 == len(model.coefs_)
+                alive = True if last else model.coefs_[k + 1].any(axis=1)
+                zero = (W == 0) & alive
+                assert_array_equal(zero.any(axis=1), ((W == 0) | ~alive).all(axis=1))
+
+
+# Against proximal Adam ---------------------------------------------------------------
+
+ADAM = {
+    "solver": "adam",
+    "decay_mode": "proximal",
+    "learning_rate": "cosine",
+    "learning_rate_init": 0.02,
+    "batch_size": 50,
+    "tol": 0.0,
+    "n_iter_no_change": np.inf,
+    "max_iter": 1000,
+}
+
+
+def log_ratios_to_adam(name, penalty, activation, seeds=(0, 1)):
+    """Objectives of ours and of Adam from the same starts."""
+    X, y = data(name)
+    ratios = []
+    for hidden, seed in product([(8,), (8, 5)], seeds):
+        model = network(name, hidden, penalty, activation=activation, random_state=seed)
+        ours = model.set_params(max_iter=1000).fit(X, y).loss_
+        model.set_params(**ADAM).fit(X, y)
+        params = [*model.coefs_, *model.intercepts_]
+        adam = data_term(model, params, X, y)[0] + penalty_value(model, penalty)
+        ratios.append(np.log(ours / adam))
+    return ratios
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+@pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
+def test_objective_is_no_worse_than_that_of_long_runs_of_adam(name, penalty):
+    """On average over starts, as single runs may end in different valleys."""
+    assert np.mean(log_ratios_to_adam(name, penalty, "tanh")) <= 0.002
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+def test_relu_networks_are_no_worse_than_long_runs_of_adam(penalty):
+    names = ["diabetes", "cancer", "digits"]
+    ratios = [log_ratios_to_adam(name, penalty, "relu") for name in names]
+    assert np.mean(ratios) <= 0
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_adam_is_continued(penalty):
+    """From its weights, J falls from the first step on, and a certificate is there."""
+    X, y = data("cancer")
+    model = network("cancer", (8,), penalty).set_params(**ADAM | {"max_iter": 30})
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    params = [*model.coefs_, *model.intercepts_]
+    J = data_term(model, params, X, y)[0] + penalty_value(model, penalty)
+    lbfgs = network("cancer", (8,), penalty).get_params()
+    model.set_params(**lbfgs | {"warm_start": True, "tol": 1e-4}).fit(X, y)
+    assert np.all(np.diff([J, *model.loss_curve_[30:]]) < 0)
+    assert model.optimality_ <= 1e-4
+
+
+# Warm starts -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+def test_warm_start_begins_at_the_given_weights(penalty):
+    X, y = data("diabetes")
+    model = network("diabetes", (8,), penalty, warm_start=True).fit(X, y)
+    rng = np.random.RandomState(7)
+    model.coefs_ = [W + 0.1 * rng.normal(size=W.shape) for W in model.coefs_]
+    model.intercepts_ = [b + 0.1 for b in model.intercepts_]
+    params = [*model.coefs_, *model.intercepts_]
+    J = data_term(model, params, X, y)[0] + penalty_value(model, penalty)
+    n = len(model.loss_curve_)
+    model.set_params(max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert 0 < J - model.loss_curve_[n] < J
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+def test_warm_start_at_the_solution_stays_there(penalty):
+    X, y = data("cancer")
+    model = network("cancer", (8,), penalty, warm_start=True).fit(X, y)
+    before = clone(model).set_params(max_iter=1)
+    before.coefs_ = model.coefs_
+    model.fit(X, y)
+    assert model.n_iter_ == 0
+    for W, old in zip(model.coefs_, before.coefs_):
+        assert_array_equal(W, old)
+    assert model.optimality_ <= model.tol
+
+
+def test_warm_starts_along_a_path_end_where_cold_fits_end():
+    """Without hidden layers; tol keeps its meaning, that of the first cold start."""
+    X, y = data("diabetes")
+    warm = network("diabetes", (), "l1", warm_start=True, tol=1e-9)
+    n_warm = n_cold = 0
+    for lam in np.geomspace(0.3, 0.003, 8):
+        warm.set_params(reg_lambda=lam).fit(X, y)
+        cold = clone(warm).set_params(warm_start=False).fit(X, y)
+        assert_allclose(warm.coefs_[0], cold.coefs_[0], rtol=0, atol=1e-7)
+        assert_array_equal(warm.coefs_[0] == 0, cold.coefs_[0] == 0)
+        n_warm, n_cold = n_warm + warm.n_iter_, n_cold + cold.n_iter_
+    assert n_warm < n_cold
+
+
+# Closed forms ------------------------------------------------------------------------
+
+
+def orthonormal_problem():
+    """Centered X with X'X / n = I, and centered Y: the best intercepts are 0."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 6))
+    X = np.linalg.qr(X - X.mean(axis=0))[0] * np.sqrt(60)
+    Y = X @ rng.normal(size=(6, 4)) + rng.normal(size=(60, 4))
+    return X, Y - Y.mean(axis=0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8, 1.2])
+def test_linear_network_with_l2_is_the_nuclear_norm(share, seed):
+    """min ½ mean ‖Y − XB‖² + λ ‖B‖_*, as the norms of B = W₁W₂ are shared equally."""
+    X, Y = orthonormal_problem()
+    U, sigma, Vt = np.linalg.svd(X.T @ Y / len(X))
+    lam = share * sigma[0]
+    shrunk = np.maximum(sigma - lam, 0)
+    B = U[:, :4] * shrunk @ Vt
+    best = np.square(Y - X @ B).sum() / (2 * len(X)) + lam * shrunk.sum()
+
+    model = RegMLPRegressor(
+        (5,),
+        activation="identity",
+        penalty="l2",
+        reg_lambda=lam,
+        solver="lbfgs",
+        tol=1e-10,
+        max_iter=2000,
+        random_state=seed,
+    ).fit(X, Y)
+    assert_allclose(model.loss_, best, rtol=1e-12)
+    W1, W2 = model.coefs_
+    assert_allclose(W1 @ W2, B, rtol=0, atol=1e-6)
+    assert_allclose(model.predict(X), X @ B, rtol=0, atol=1e-6)
+    rank = np.sum(np.linalg.svd(W1 @ W2)[1] > 1e-6 * sigma[0])
+    assert rank == np.sum(sigma > lam)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "identity"])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
+def test_penalties_of_the_two_sides_of_a_unit_balance(name, ratio, activation):
+    """Scaling the inputs of a unit by c and its outputs by 1/c does not change f.
+
+    Along this direction J is smooth even at the kinks where ReLU networks stop, so that
+    the imbalance is bounded by the violation of the optimality conditions there.
+    """
+    X, y = data(name)
+    penalty = {0.0: "l2", 0.5: "elasticnet", 1.0: "l1"}[ratio]
+    model = network(name, (10,), penalty, activation=activation)
+    model.set_params(max_iter=1000, tol=1e-7).fit(X, y)
+
+    def change(W, axis):  # of the penalty by lambda, for c near 1
+        l1, l2 = np.abs(W).sum(axis=axis), np.square(W).sum(axis=axis)
+        return ratio * l1 + (1 - ratio) * l2
+
+    into, out = model.coefs_
+    left, right = change(into, 0), change(out, 1)
+    assert left.max() > 0.1
+    start = smooth_gradients(model, start_of(model, X), X, y, penalty)
+    worst = model.optimality_ * max(np.abs(g).max() for g in start)
+    moved = np.abs(into).sum(axis=0) + np.abs(out).sum(axis=1)
+    moved += np.abs(model.intercepts_[0])
+    bound = 1.01 * worst * moved + 1e-9
+    assert np.all(model.reg_lambda * np.abs(left - right) <= bound)
+    if activation == "identity":
+        assert_allclose(left, right, rtol=1e-3, atol=1e-3 * left.max())
+
+
+def test_residuals_of_the_output_have_mean_zero():
+    """The output intercepts are not penalized."""
+    X, y = data("digits")
+    model = network("digits", (8,), "l1", tol=1e-7).fit(X, y)
+    shares = np.bincount(y) / len(y)
+    assert_allclose(model.predict_proba(X).mean(axis=0), shares, rtol=0, atol=1e-6)
+
+
+# Equivariances -----------------------------------------------------------------------
+
+
+def linear_fit(X, y, penalty, lam):
+    return RegMLPRegressor(
+        (),
+        penalty=penalty,
+        reg_lambda=lam,
+        l1_ratio=L1_RATIO,
+        solver="lbfgs",
+        tol=1e-11,
+        max_iter=5000,
+        random_state=0,
+    ).fit(X, y)
+
+
+LINEAR = ["l1", "l2", "group_lasso"]
+
+
+@pytest.mark.parametrize("c", [1e-3, 7.0, 1e4])
+@pytest.mark.parametrize("penalty", LINEAR)
+def test_scaling_y(penalty, c):
+    X, y = data("diabetes")
+    model = linear_fit(X, y, penalty, 0.1)
+    scaled = linear_fit(X, c * y, penalty, 0.1 if penalty == "l2" else 0.1 * c)
+    assert_allclose(scaled.coefs_[0] / c, model.coefs_[0], rtol=0, atol=1e-8)
+    assert_array_equal(scaled.coefs_[0] == 0, model.coefs_[0] == 0)
+    assert_allclose(scaled.intercepts_[0] / c, model.intercepts_[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("penalty", LINEAR)
+def test_order_of_columns_and_rows(penalty):
+    X, y = data("diabetes")
+    rng = np.random.RandomState(0)
+    columns, rows = rng.permutation(X.shape[1]), rng.permutation(len(X))
+    model = linear_fit(X, y, penalty, 0.1)
+    other = linear_fit(X[rows][:, columns], y[rows], penalty, 0.1)
+    assert_allclose(other.coefs_[0], model.coefs_[0][columns], rtol=0, atol=1e-8)
+    assert_array_equal(other.coefs_[0] == 0, model.coefs_[0][columns] == 0)
+
+
+@pytest.mark.parametrize("penalty", LINEAR)
+def test_shifts_are_up_to_the_intercept(penalty):
+    X, y = data("diabetes")
+    model = linear_fit(X, y, penalty, 0.1)
+    other = linear_fit(X + 3.0, y - 5.0, penalty, 0.1)
+    assert_allclose(other.coefs_[0], model.coefs_[0], rtol=0, atol=1e-8)
+
+
+def test_a_column_twice():
+    """L2 shares its weight, L1 and rows of groups may share it in any way."""
+    X, y = data("diabetes")
+    twice = np.c_[X, X[:, 2]]
+    model = linear_fit(twice, y, "l2", 0.1)
+    assert_allclose(model.coefs_[0][2], model.coefs_[0][-1], rtol=1e-9)
+    for penalty in ("l1", "group_lasso"):
+        single, model = (
+            linear_fit(X, y, penalty, 0.1),
+            linear_fit(twice, y, penalty, 0.1),
+        )
+        weights = model.coefs_[0][:-1].copy()
+        weights[2] += model.coefs_[0][-1]
+        assert_allclose(weights, single.coefs_[0], rtol=0, atol=1e-8)
+        assert_allclose(model.loss_, single.loss_, rtol=1e-13)
+
+
+@pytest.mark.parametrize("penalty", LINEAR)
+def test_integer_weights_are_repeated_rows(penalty):
+    X, y = data("diabetes")
+    s = np.random.RandomState(0).randint(0, 4, N)
+    repeated = linear_fit(np.repeat(X, s, axis=0), np.repeat(y, s), penalty, 0.1)
+    weighted = clone(repeated).fit(X, y, s)
+    assert_allclose(weighted.coefs_[0], repeated.coefs_[0], rtol=0, atol=1e-8)
+    scaled = clone(repeated).fit(X, y, 1e3 * s)
+    assert_allclose(scaled.coefs_[0], weighted.coefs_[0], rtol=0, atol=1e-8)
+    assert_allclose(scaled.loss_, weighted.loss_, rtol=1e-13)
+
+
+def test_swapped_classes_turn_the_signs():
+    X, y = data("cancer")
+    params = {"tol": 1e-10, "reg_lambda": 0.02}
+    model = network("cancer", (), "l1", **params).fit(X, y)
+    other = network("cancer", (), "l1", **params).fit(X, 1 - y)
+    assert_allclose(other.coefs_[0], -model.coefs_[0], rtol=0, atol=1e-7)
+
+
+# Difficult inputs --------------------------------------------------------------------
+
+
+def plain_data():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(80, 6))
+    return X, np.tanh(X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=80)
+
+
+def difficult(name):
+    X, y = plain_data()
+    rng = np.random.RandomState(1)
+    return {
+        "powers": lambda: (np.vander(np.linspace(0, 1, 80), 12), y),
+        "nearly dependent": lambda: (np.c_[X, X + 1e-7 * rng.normal(size=X.shape)], y),
+        "vanishing columns": lambda: (X * np.logspace(0, -12, 6), y),
+        "columns of all scales": lambda: (X * np.logspace(-4, 4, 6), y),
+        "constant column": lambda: (np.c_[X, np.full(80, 5.0)], y),
+        "large constant column": lambda: (np.c_[X, np.full(80, 1e4)], y),
+        "only constants": lambda: (np.ones((80, 3)), y),
+        "only zeros": lambda: (np.zeros((80, 3)), y),
+        "duplicated columns": lambda: (np.c_[X, X, X], y),
+        "duplicated rows": lambda: (np.r_[X, X, X], np.r_[y, y, y]),
+        "one row": lambda: (X[:1], y[:1]),
+        "many columns": lambda: (rng.normal(size=(80, 1000)), y),
+        "tiny X": lambda: (1e-8 * X, y),
+        "large X": lambda: (1e4 * X, y),
+        "huge X": lambda: (1e100 * X, y),
+        "shifted X": lambda: (X + 1e4, y),
+        "large y": lambda: (X, 1e10 * y),
+        "tiny y": lambda: (X, 1e-10 * y),
+        "shifted y": lambda: (X, y + 1e5),
+        "constant y": lambda: (X, np.ones(80)),
+    }[name]()
+
+
+DIFFICULT = (
+    "powers,nearly dependent,vanishing columns,columns of all scales,constant column,"
+    "large constant column,only constants,only zeros,duplicated columns,duplicated "
+    "rows,one row,many columns,tiny X,large X,huge X,shifted X,large y,tiny y,"
+    "shifted y,constant y"
+).split(",")
+ADVICE = "Increase the limit, scale the data, or raise 'tol'"
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=str)
+@pytest.mark.parametrize("name", DIFFICULT)
+def test_difficult_inputs_converge_or_warn(name, hidden, penalty):
+    """Without a warning, J is close to what a run with a tiny tol reaches."""
+    X, y = difficult(name)
+    model = RegMLPRegressor(
+        hidden,
+        activation="tanh",
+        penalty=penalty,
+        reg_lambda=0.01,
+        solver="lbfgs",
+        random_state=0,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    for warning in caught:
+        assert warning.category is ConvergenceWarning
+        assert ADVICE in str(warning.message)
+    assert np.all(np.diff(model.loss_curve_) <= 10 * EPS * (1 + model.loss_curve_[0]))
+    if not caught:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exact = clone(model).set_params(tol=1e-12, max_iter=3000).fit(X, y)
+        null = np.mean((y - y.mean()) ** 2) / 2
+        assert model.loss_ - exact.loss_ <= 1e-3 * null + 1e-12 * np.square(y).mean()
+
+
+@pytest.mark.parametrize("kind", ["poisson", "gamma"])
+@pytest.mark.parametrize("seed", range(5))
+def test_an_exponential_link_forgives_a_bad_start(kind, seed):
+    X, y = plain_data()
+    model = RegMLPRegressor((), loss=kind, solver="lbfgs", random_state=seed)
+    model.fit(2 * X + 1, np.exp(y))
+    exact = clone(model).set_params(tol=1e-12).fit(2 * X + 1, np.exp(y))
+    assert_allclose(model.loss_, exact.loss_, rtol=1e-4)
+
+
+def test_separable_classes_without_penalty_end_with_a_warning_or_a_small_loss():
+    X, y = plain_data()
+    model = RegMLPClassifier((), penalty=None, solver="lbfgs", random_state=0)
+    model.fit(X, X[:, 0] > 0)
+    assert model.loss_ < 1e-3
+    with pytest.warns(ConvergenceWarning, match=ADVICE):
+        clone(model).set_params(max_iter=5).fit(X, X[:, 0] > 0)
