@@ -23,7 +23,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import scale
 
-from skreg._search import RegMLPRegressorCV
+from skreg import RegMLPRegressorCV
 from skreg.displays import LambdaPathDisplay, LambdaValidationDisplay
 
 X, y = load_diabetes(return_X_y=True, as_frame=True)
@@ -47,8 +47,9 @@ model = RegMLPRegressorCV(
 # the weights that start at it. The vertical line is the chosen λ.
 figure, axes = plt.subplots(2, 1, figsize=(7.5, 7.5), layout="constrained")
 LambdaValidationDisplay.from_estimator(model, ax=axes[0])
-LambdaPathDisplay.from_estimator(model, model.path_.coefs, ax=axes[1], n_named=10)
+LambdaPathDisplay.from_estimator(model, coefs=model.path_.coefs, ax=axes[1])
 axes[0].set_ylabel("R²")
+axes[1].set_ylim(-0.03, 0.8)  # the dense end lies above
 
 # %%
 best = model.reg_lambdas_[np.nanargmax(model.mean_scores_)]

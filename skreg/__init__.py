@@ -4,7 +4,16 @@ from importlib.metadata import version
 
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
+from skreg._path import reg_mlp_path
+from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
 
 __version__ = version("skreg")
 
-__all__ = ["RegMLPClassifier", "RegMLPRegressor", "convert_lambda"]
+__all__ = [
+    "RegMLPClassifier",
+    "RegMLPClassifierCV",
+    "RegMLPRegressor",
+    "RegMLPRegressorCV",
+    "convert_lambda",
+    "reg_mlp_path",
+]

@@ -32,6 +32,9 @@ _NON_FINITE = (
     "values and need to be preprocessed."
 )
 
+# In units of `optimality_`. Ends on the kinks of ReLU networks stay well below.
+_FAR_FROM_OPTIMAL = 0.1
+
 
 class _NotAvailable(AttributeError, ValueError):
     """An attribute that is hidden, because a parameter rules it out."""
@@ -350,6 +353,13 @@ class BaseRegMLP(BaseEstimator):
                 f"solver={self.solver!r} stopped after {result.n_iter} iterations "
                 f"({self._limits()}) and has not converged yet. Increase the limit, "
                 "scale the data, or raise 'tol'.",
+                ConvergenceWarning,
+            )
+        elif result.optimality is not None and result.optimality > _FAR_FROM_OPTIMAL:
+            message, category = (
+                f"solver={self.solver!r} can no longer decrease the objective, but the "
+                "optimality conditions are far from met (optimality_ = "
+                f"{result.optimality:.1g}). Scale the data.",
                 ConvergenceWarning,
             )
         else:

@@ -120,8 +120,9 @@ best_validation_score_ : float or None
 decay_mode_ : str or list of str
     Resolved `decay_mode`, per layer where layers differ.
 optimality_ : float or None
-    lbfgs: largest violation of the first-order optimality conditions of J, relative to
-    the largest gradient entry at the start. None for other solvers.
+    lbfgs: largest violation of the first-order optimality conditions of J, in units of
+    the largest gradient entry at a constant network: the initial one, with no weights
+    in the last layer and the mean target as prediction. None for other solvers.
 n_layers_ : int
     Layers, input and output included.
 n_outputs_ : int

@@ -22,10 +22,11 @@ from skreg._threads import single_blas_thread
 # Objectives that differ by less than this share count as equal.
 _EQUAL = 1e-6
 # Polishing: a network is fitted again where another one is better by this share.
-_MAX_SWEEPS, _WORTH_A_FIT = 3, 1e-3
-# Factor on the tolerance after the first fit of a path with hidden layers: what is
-# left to be gained at one lambda is gained at the next.
-_LOOSER = 20.0
+_MAX_SWEEPS, _WORTH_A_FIT = 3, 1e-2
+# After the first fit of a path with hidden layers: factor on the tolerance, since what
+# is left to be gained at one lambda is gained at the next; its upper limit; and one on
+# the violation of the optimality conditions, as a share of lambda.
+_LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 _MAX_EXTENSION = 20
 
 
@@ -136,17 +137,20 @@ def reg_mlp_path(
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
     networks that are worse than the null model are replaced by it, and those that are
     worse than another network of the path, at their own lambda, are fitted again from
-    there, in up to 3 sweeps. So the objective rises with lambda, and data loss falls.
+    there (where it matters, else replaced by it), in up to 3 sweeps. So the objective
+    rises with lambda, and the penalty divided by lambda falls. After the first fit, its
+    tolerance is looser, up to 30 times `tol`: the next fit goes on where one stops.
 
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.preprocessing import scale
     >>> from skreg import RegMLPRegressor
-    >>> from skreg._path import reg_mlp_path
+    >>> from skreg import reg_mlp_path
     >>> X, y = load_diabetes(return_X_y=True)
     >>> network = RegMLPRegressor(
-    ...     (10,), penalty="group_lasso", solver="lbfgs", tol=1e-3, random_state=0
+    ...     (10,), activation="tanh", penalty="group_lasso", solver="lbfgs",
+    ...     max_iter=1000, random_state=0
     ... )
     >>> path = reg_mlp_path(
     ...     scale(X), scale(y), estimator=network, reg_lambdas=10, max_features=4
@@ -307,13 +311,14 @@ class Walk:
         )
         self._solver = self._next_solver = training.solver
         if self.is_exact and not self.is_linear:
-            tol = _LOOSER * training.solver.tol
-            self._next_solver = replace(training.solver, tol=tol)
+            tol = training.solver.tol
+            looser = max(tol, min(_LOOSER * tol, _LOOSEST))
+            self._next_solver = replace(training.solver, tol=looser)
         self.n_fits = self.n_unconverged = 0
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
         self._twin = _linear_twin(self.problem)
-        self._twin_theta = _null_theta(training, self._twin)
+        self._twin_theta = _null_theta(self._twin)
         n_outputs = self.problem.network.units[-1]
         self._null_theta = np.zeros_like(training.theta)
         self._null_theta[-n_outputs:] = self._twin_theta[-n_outputs:]
@@ -346,6 +351,9 @@ class Walk:
         fits = self._from_dense_to_sparse(grid, n_init, stop)
         if self.is_exact:
             self._polish(fits, stop)
+        if stop is not None:  # polishing may have emptied earlier networks as well
+            few = [stop(self._coefs(fit)) for fit in fits]
+            fits = fits[: few.index(True) + 1] if any(few) else fits
         return fits
 
     def _from_sparse_to_dense(self, grid, stop):
@@ -443,20 +451,18 @@ class Walk:
 
     def _solve(self, lam, theta, solver=None):
         training, monitor = self.training, self._make_monitor()
-        result = (solver or self._next_solver).solve(
-            self.problem,
-            self._per_layer(lam),
-            theta,
-            training.rng,
-            monitor,
-            self._scale,
+        solver, scale = solver or self._next_solver, self._scale
+        if solver is not self._solver and lam > 0:
+            scale = min(scale, _LAMBDA_SHARE * lam / solver.tol)
+        result = solver.solve(
+            self.problem, self._per_layer(lam), theta, training.rng, monitor, scale
         )
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         self.n_fits += 1
         self.n_unconverged += result.status in (Status.MAX_ITER, Status.NON_FINITE)
         if isinstance(training.solver, Deterministic):
-            self._scale = result.state
+            self._scale = self._scale or result.state
         else:
             result.state = None  # as large as two networks
         theta = result.theta if monitor.best_theta is None else monitor.best_theta
@@ -505,13 +511,13 @@ def _linear_twin(problem):
     return twin
 
 
-def _null_theta(training, twin):
+def _null_theta(twin):
     """Parameters of the twin: weights 0, intercepts optimal then (0 if penalized)."""
     theta = np.zeros(twin.network.n_parameters, twin.dtype)
     output = twin.network.slices[-1]
     if twin.penalize_intercepts:
         return theta
-    theta[output] = start = _link_of_mean(training)
+    theta[output] = start = twin.null_prediction
     if twin.loss.name in ("huber", "absolute_error", "quantile"):
         unit = np.abs(twin.data_value_grad(theta)[1][output]).max() or 1.0
 
@@ -525,23 +531,6 @@ def _null_theta(training, twin):
             value_grad, start, jac=True, method="L-BFGS-B", options=options
         ).x
     return theta
-
-
-def _link_of_mean(training):
-    """Raw prediction whose prediction is the mean target, finite in any case."""
-    problem, loss = training.problem, training.problem.loss
-    rows = slice(None) if problem.rows is None else problem.rows
-    y, s = training.targets[rows], training.weights
-    if loss.out_activation == "softmax":
-        y = y.astype(int) == np.arange(problem.network.units[-1])
-    mean = np.average(y, axis=0, weights=None if s is None else s[rows])
-    tiny = np.finfo(problem.dtype).eps
-    if loss.out_activation == "identity":
-        return mean
-    log = np.log(np.maximum(mean, tiny))
-    if loss.out_activation == "logistic":
-        return log - np.log(np.maximum(1 - mean, tiny))
-    return log - log.mean() if loss.out_activation == "softmax" else log
 
 
 def _reference_lambda(twin, theta, is_linear):

@@ -69,6 +69,10 @@ class Problem:
         self.weight_sum = float(self.n_rows if s is None else s.sum(dtype=np.float64))
         self.n_targets = y.shape[1]
         self._offset = loss.mean_constant(y, s)
+        if loss.out_activation == "softmax":
+            y = y == np.arange(network.units[-1])
+        #: Raw prediction whose prediction is the weighted mean of the targets.
+        self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
         self._net = self._scratch = None
 
     def compile(self, capacity):
@@ -108,6 +112,31 @@ class Problem:
             scratch,
         )
         return self.mean_loss(total), grad
+
+    def gradient_unit(self, theta):
+        """Largest entry of the data term's gradient where the network is constant.
+
+        The unit in which a gradient is small. It is taken at theta, but with no weights
+        in the last layer and the mean target as prediction: unlike the gradient at
+        theta itself, it does not grow with the distance of the targets from 0.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n_parameters,)
+
+        Returns
+        -------
+        float
+            Positive; 1 where all gradients vanish or are not finite.
+        """
+        constant = theta.copy()
+        constant[self.network.slices[self.network.n_layers - 1]] = 0.0
+        constant[self.network.slices[-1]] = self.null_prediction
+        for point in (constant, theta):
+            unit = float(np.abs(self.data_value_grad(point)[1]).max())
+            if np.isfinite(unit) and unit > 0:
+                return unit
+        return 1.0
 
     def _full_batch(self):
         if self._net is None:

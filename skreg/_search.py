@@ -397,7 +397,7 @@ class RegMLPClassifierCV(_SearchCV, RegMLPClassifier):
         """\
 >>> from sklearn.datasets import load_breast_cancer
 >>> from sklearn.preprocessing import scale
->>> from skreg._search import RegMLPClassifierCV
+>>> from skreg import RegMLPClassifierCV
 >>> X, y = load_breast_cancer(return_X_y=True)
 >>> model = RegMLPClassifierCV(
 ...     (), penalty="l1", solver="lbfgs", scoring="loss", selection="1se"
@@ -424,7 +424,7 @@ class RegMLPRegressorCV(_SearchCV, RegMLPRegressor):
         """\
 >>> from sklearn.datasets import load_diabetes
 >>> from sklearn.preprocessing import scale
->>> from skreg._search import RegMLPRegressorCV
+>>> from skreg import RegMLPRegressorCV
 >>> X, y = load_diabetes(return_X_y=True)
 >>> model = RegMLPRegressorCV(
 ...     (10,), activation="tanh", penalty="group_lasso", solver="lbfgs", tol=1e-3,

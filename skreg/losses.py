@@ -83,6 +83,26 @@ class Loss:
         per_sample = self.constant(y.astype(np.float64)).sum(axis=1)
         return float(np.average(per_sample, weights=sample_weight))
 
+    def link(self, mean):
+        """Raw prediction of a constant prediction, finite in any case.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (k,)
+            A prediction, such as the mean target or the shares of the classes.
+
+        Returns
+        -------
+        ndarray of shape (k,)
+        """
+        tiny = np.finfo(np.float64).eps
+        if self.out_activation == "identity":
+            return mean
+        log = np.log(np.maximum(mean, tiny))
+        if self.out_activation == "logistic":
+            return log - np.log(np.maximum(1.0 - mean, tiny))
+        return log - log.mean() if self.out_activation == "softmax" else log
+
     def check_targets(self, y, name="y"):
         """Raise ValueError where y, called `name`, is out of the range of the loss."""
         low = y.min()

@@ -1359,3 +1359,12 @@ def test_attributes_have_the_documented_types(multiclass, solver):
     assert (model.optimality_ is None) is (solver != "lbfgs")
     assert isinstance(model.decay_mode_, str)
     assert model.n_features_in_ == X.shape[1]
+
+
+def test_decoupled_decay_beyond_one_warns(regression):
+    X, y = regression
+    model = regressor(penalty="l2", decay_mode="decoupled", reg_lambda=3.0)
+    model.set_params(solver="sgd", learning_rate_init=0.5, max_iter=1)
+    with pytest.warns(UserWarning, match="decoupled decay sets the weights to 0"):
+        model.partial_fit(X, y)
+    assert all(np.isfinite(W).all() for W in model.coefs_)

@@ -588,6 +588,7 @@ def test_toy_l2_with_rate_one_reaches_zero_at_once(toy, mode):
     assert_array_equal(toy(mode, "l2", 3, lr=1.0), 0)
 
 
+@pytest.mark.filterwarnings("ignore:reg_lambda=1.0 times learning_rate_init=1.5")
 def test_toy_decoupled_l2_never_changes_the_sign(toy):
     assert_array_equal(toy("decoupled", "l2", 3, lr=1.5), 0)
 

@@ -38,9 +38,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import scale
 
-from skreg import RegMLPClassifier, RegMLPRegressor
-from skreg._path import reg_mlp_path
-from skreg._search import RegMLPClassifierCV
+from skreg import RegMLPClassifier, RegMLPClassifierCV, RegMLPRegressor, reg_mlp_path
 
 BATCH = 200
 REG_LAMBDAS = np.logspace(-5, 0, 20)

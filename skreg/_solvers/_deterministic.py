@@ -15,8 +15,8 @@ class Deterministic:
     max_iter, max_fun : int
         Bounds on iterations and on evaluations of the objective.
     tol : float
-        Bound on the violation of the first-order optimality conditions, relative to the
-        largest gradient entry at the first cold start.
+        Bound on the violation of the first-order optimality conditions, in units of
+        `Problem.gradient_unit` at the first cold start.
     """
 
     max_iter: int
@@ -26,7 +26,7 @@ class Deterministic:
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Minimize J from theta0; see `Stochastic.solve`, of which this is the twin.
 
-        `rng` is not used. `state` is the scale of the gradient at the first cold start,
+        `rng` is not used. `state` is the unit of the gradient at the first cold start,
         so that `tol` means the same along a path of warm starts. The history holds
         "data_loss" and "penalty" at each iterate. A watched validation score stops the
         solver as it stops the stochastic ones.
@@ -36,9 +36,10 @@ class Deterministic:
 
         def record(theta, value, n_iter):
             nonlocal complete
-            ceased = monitor.update(n_iter, value, theta, history)
             penalty = problem.penalty_value(theta, lam)
-            history["data_loss"].append(value - penalty)
+            data_loss = value - penalty
+            ceased = monitor.update(n_iter, data_loss + penalty, theta, history)
+            history["data_loss"].append(data_loss)
             history["penalty"].append(penalty)
             complete = theta
             # Without scores to watch, the solver knows better when to stop.
@@ -52,7 +53,10 @@ class Deterministic:
             ftol=self.tol**2,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
-            scale=state if isinstance(state, float) else None,
+            scale=(
+                state if isinstance(state, float) else problem.gradient_unit(theta0)
+            ),
+            steady=0.01 * self.tol,
             callback=record,
         )
         n_complete = len(history["data_loss"])

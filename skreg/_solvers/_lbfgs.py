@@ -344,7 +344,7 @@ class _Run:
             if self.decreases(trial.value, -step * float(residual @ residual)):
                 return trial, residual, step
             step /= 2
-            if not step > least:
+            if not least < step < inf:
                 return None
             z, residual = self.prox_gradient(self.point, step)
 
@@ -365,7 +365,14 @@ class _Run:
         step = curvature / float(change @ change) if curvature > 0 else inf
         return min(max(step, longest / 8), longest)
 
-    def minimize(self, tol, ftol, ftol_window, max_iter, max_fun, callback):
+    def _has_settled(self, share, window):
+        """Whether F fell by at most this share of itself in the last iterations."""
+        earlier = self.values[max(0, len(self.values) - 1 - window)]
+        if share == inf:
+            return True
+        return earlier - self.values[-1] <= share * abs(self.values[-1])
+
+    def minimize(self, tol, steady, ftol, ftol_window, max_iter, max_fun, callback):
         """Iterate, and return why the iteration ended."""
         if self.point.grad is None:
             return Status.NON_FINITE
@@ -373,10 +380,14 @@ class _Run:
         while True:
             start = step = max(step, self.least_step())
             z, residual = self.prox_gradient(self.point, step)
-            if np.abs(residual).max() <= tol and self.violation() <= tol:
+            if (
+                np.abs(residual).max() <= tol * self.scale
+                and self.violation() <= tol * self.scale
+                and self._has_settled(steady, ftol_window)
+            ):
                 return Status.CONVERGED
             if ftol > 0 and len(values) > ftol_window:
-                if values[-1 - ftol_window] - values[-1] <= ftol * abs(values[-1]):
+                if self._has_settled(ftol, ftol_window):
                     return Status.FTOL
             if len(values) > max_iter or self.n_fun >= max_fun:
                 return Status.MAX_ITER
@@ -393,7 +404,9 @@ class _Run:
                 return Status.CONVERGED
 
 
-@np.errstate(over="ignore", invalid="ignore")  # trial points may overflow
+@np.errstate(
+    divide="ignore", over="ignore", invalid="ignore"
+)  # trial points may overflow
 def prox_lbfgs(
     objective,
     theta0,
@@ -404,6 +417,7 @@ def prox_lbfgs(
     max_iter=1000,
     max_fun=15000,
     scale=None,
+    steady=inf,
     memory=30,
     callback=None,
 ):
@@ -420,6 +434,9 @@ def prox_lbfgs(
     tol : float
         Bound on the violation of the first-order optimality conditions, in units of
         `scale`.
+    steady : float
+        Bound on the relative decrease of F in the last `ftol_window` iterations, which
+        convergence asks for as well: badly scaled problems make any unit too large.
     ftol : float
         The solver also stops when F decreases by less than this share of itself in
         `ftol_window` iterations. 0: never.
@@ -453,7 +470,7 @@ def prox_lbfgs(
     run = _Run(objective, theta0, scale, memory)
     try:
         status = run.minimize(
-            tol * run.scale, ftol, ftol_window, max_iter, max_fun, callback
+            tol, steady, ftol, ftol_window, max_iter, max_fun, callback
         )
     except KeyboardInterrupt:
         if len(run.values) == 1:

@@ -1,0 +1,571 @@
+"""Paths along lambda, and lambda chosen by cross-validation along them."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.linear_model import (
+    ElasticNetCV,
+    LassoCV,
+    LogisticRegressionCV,
+    MultiTaskLasso,
+    enet_path,
+    lasso_path,
+)
+from sklearn.metrics import make_scorer, max_error, mean_squared_error
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+from sklearn.utils.estimator_checks import check_estimator
+
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    reg_mlp_path,
+)
+from skreg.penalties import L1, L2, MCP, GroupLasso
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+EXACT = {"solver": "lbfgs", "tol": 1e-9, "max_iter": 10_000}
+TANH = {"activation": "tanh", "solver": "lbfgs", "max_iter": 1000, "random_state": 0}
+PENALTIES = ["l1", "elasticnet", "group_lasso", "sparse_group_lasso", MCP(), L2()]
+
+
+@pytest.fixture(scope="module")
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return scale(X), scale(y)
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return scale(X), y
+
+
+def linear_path(X, y, network=RegMLPRegressor, reg_lambdas=30, **params):
+    model = network((), **EXACT | params)
+    return reg_mlp_path(X, y, estimator=model, reg_lambdas=reg_lambdas)
+
+
+def first_column(path):
+    return np.array([layers[0][:, 0] for layers in path.coefs]).T
+
+
+# Without hidden layers: the paths of scikit-learn ------------------------------------
+
+
+def test_path_is_that_of_the_lasso(diabetes):
+    path = linear_path(*diabetes, penalty="l1")
+    alphas, coefs, _ = lasso_path(*diabetes, alphas=30, tol=1e-12, max_iter=100_000)
+    assert_allclose(path.reg_lambdas, alphas, rtol=1e-12)
+    assert_allclose(first_column(path), coefs, rtol=0, atol=1e-7)
+    assert_array_equal(path.n_nonzero, np.count_nonzero(coefs, axis=0))
+
+
+def test_path_is_that_of_the_elastic_net(diabetes):
+    path = linear_path(*diabetes, penalty="elasticnet", l1_ratio=0.7)
+    alphas, coefs, _ = enet_path(
+        *diabetes, l1_ratio=0.7, alphas=30, tol=1e-12, max_iter=100_000
+    )
+    assert_allclose(path.reg_lambdas, alphas, rtol=1e-12)
+    assert_allclose(first_column(path), coefs, rtol=0, atol=1e-7)
+
+
+def test_path_is_that_of_the_multi_task_lasso(multioutput):
+    X, y = multioutput
+    path = linear_path(X, y, penalty="group_lasso", reg_lambdas=[0.01, 0.1, 0.5])
+    for lam, (W,) in zip(path.reg_lambdas, path.coefs):
+        task = MultiTaskLasso(alpha=lam * np.sqrt(3), tol=1e-12, max_iter=100_000)
+        assert_allclose(W.T, task.fit(X, y).coef_, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES[:-1], ids=str)
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "poisson"])
+def test_automatic_grid_starts_where_the_first_weight_enters(diabetes, penalty, loss):
+    X, y = diabetes
+    params = {"loss": loss, "penalty": penalty}
+    top = linear_path(X, y - y.min(), reg_lambdas=2, **params).reg_lambdas[0]
+    near = linear_path(X, y - y.min(), reg_lambdas=top * np.array([1, 0.99]), **params)
+    assert_array_equal(near.reg_lambdas, top * np.array([1, 0.99]))
+    assert near.n_nonzero[0] == 0 < near.n_nonzero[1]
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_automatic_grid_of_classifiers(kind, request):
+    X, y = request.getfixturevalue(kind)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    model = RegMLPClassifier((), penalty="l1", **EXACT)
+    top = reg_mlp_path(
+        X, y, estimator=model, reg_lambdas=2, sample_weight=weight
+    ).reg_lambdas[0]
+    path = reg_mlp_path(
+        X, y, estimator=model, reg_lambdas=[top * 0.99, top], sample_weight=weight
+    )
+    assert path.n_nonzero[0] == 0 < path.n_nonzero[1]
+
+
+def test_automatic_grid_of_l2_reaches_from_free_to_shrunk(diabetes):
+    X, y = diabetes
+    norms = np.linalg.norm(first_column(linear_path(X, y, penalty="l2")), axis=0)
+    free = np.linalg.norm(np.linalg.lstsq(X, y, rcond=None)[0])
+    assert norms[0] < 0.2 * free
+    assert (np.diff(norms) > 0).all()
+    rescaled = linear_path(X, 100 * y, penalty="l2").reg_lambdas
+    assert_allclose(rescaled, linear_path(X, y, penalty="l2").reg_lambdas, rtol=1e-4)
+
+
+# With hidden layers ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network_path(diabetes):
+    model = RegMLPRegressor((20,), penalty="l1", **TANH)
+    return reg_mlp_path(*diabetes, estimator=model, reg_lambdas=20)
+
+
+def test_objective_rises_and_weights_vanish_along_a_path(network_path):
+    path = network_path
+    assert (np.diff(path.reg_lambdas) > 0).all()
+    assert (np.diff(path.objective) >= 0).all()
+    assert (np.diff(path.data_loss) >= -1e-12).all()
+    assert (np.diff(path.penalty / path.reg_lambdas) <= 1e-12).all()
+    assert path.n_nonzero[0] > 100
+    assert path.n_nonzero[-1] == path.n_features[-1] == path.n_units[-1] == 0
+    assert_allclose(path.objective[-1], 0.5)  # the null model: y has variance 1
+    assert_allclose(path.objective, path.data_loss + path.penalty)
+
+
+def test_no_network_of_a_path_is_better_than_another_at_its_lambda(network_path):
+    path = network_path
+    values = [sum(np.abs(W).sum() for W in layers) for layers in path.coefs]
+    at_lambdas = path.data_loss + np.outer(path.reg_lambdas, values)
+    assert (path.objective <= at_lambdas.min(axis=1) * (1 + 1e-9)).all()
+    assert (path.objective <= 0.5 + 1e-9).all()
+
+
+def test_counts_are_those_of_a_fitted_network(diabetes, network_path):
+    k = 8
+    model = RegMLPRegressor((20,), activation="tanh", max_iter=1).fit(*diabetes)
+    model.coefs_, model.intercepts_ = network_path.coefs[k], network_path.intercepts[k]
+    assert network_path.n_features[k] == model.selected_features_.sum()
+    assert network_path.n_units[k] == model.compact().hidden_layer_sizes[0]
+    loss = mean_squared_error(diabetes[1], model.predict(diabetes[0])) / 2
+    assert_allclose(network_path.data_loss[k], loss)
+
+
+CASES = [
+    (load_diabetes, RegMLPRegressor, "l1"),
+    (load_diabetes, RegMLPRegressor, "group_lasso"),
+    (load_breast_cancer, RegMLPClassifier, "l1"),
+    (load_digits, RegMLPClassifier, "l2"),
+]
+
+
+@pytest.mark.parametrize(("load", "network", "penalty"), CASES)
+def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty):
+    X, y = load(return_X_y=True)
+    X, y = scale(X), scale(y) if network is RegMLPRegressor else y
+    model = network((10,), penalty=penalty, **TANH)
+    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=np.geomspace(1e-3, 0.3, 50))
+    cold = [clone(model).set_params(reg_lambda=lam) for lam in path.reg_lambdas[::5]]
+    cold = [network.fit(X, y) for network in cold]
+    assert (path.objective[::5] <= 1.01 * np.array([m.loss_ for m in cold])).all()
+    # Usually a third or less; the benchmark reports times.
+    assert path.n_iter.sum() <= 5 * sum(m.n_iter_ for m in cold) / 2
+
+
+def test_first_network_is_that_of_a_cold_fit(diabetes):
+    model = RegMLPRegressor((5,), penalty="l1", reg_lambda=0.01, **TANH)
+    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[0.01])
+    for W, expected in zip(path.coefs[0], model.fit(*diabetes).coefs_):
+        assert_array_equal(W, expected)
+
+
+def test_more_starts_are_not_worse(diabetes):
+    model = RegMLPRegressor((5,), penalty="l1", **TANH)
+    first = [
+        reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[1e-3], n_init=n)
+        for n in (1, 3)
+    ]
+    assert first[1].objective <= first[0].objective
+    assert first[1].n_iter > first[0].n_iter
+
+
+@pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)
+@pytest.mark.parametrize("grid", [15, np.geomspace(1e-3, 1, 15)], ids=["auto", "grid"])
+def test_path_stops_where_few_are_left(diabetes, limit, grid):
+    model = RegMLPRegressor((10,), penalty="group_lasso", **TANH)
+    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=grid, **limit)
+    ((name, most),) = limit.items()
+    left = path.n_features if name == "max_features" else path.n_units
+    assert 0 < left[-1] <= most < left[-2]
+
+
+def test_linear_path_stops_before_more_enter(diabetes):
+    model = RegMLPRegressor((), penalty="l1", **EXACT)
+    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=50, max_features=3)
+    full = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=50)
+    assert path.n_features[-1] <= 3 < full.n_features[len(path.n_features)]
+
+
+def test_grid_that_ends_too_early_warns(diabetes):
+    model = RegMLPRegressor((3,), penalty="l1", **TANH)
+    with pytest.warns(UserWarning, match="grid ends before"):
+        reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[1e-3], max_features=1)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_stochastic_solvers_walk_too(binary, solver):
+    model = RegMLPClassifier(
+        (5,), penalty="l1", solver=solver, learning_rate_init=0.05, random_state=0
+    )
+    path = reg_mlp_path(*binary, estimator=model, reg_lambdas=8)
+    assert path.n_nonzero[0] > path.n_nonzero[-1] == 0
+    X = binary[0].astype(np.float32)
+    single = reg_mlp_path(X, binary[1], estimator=model, reg_lambdas=[0.01, 0.1])
+    assert single.coefs[0][0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("params", "arguments", "message"),
+    [
+        ({}, {"reg_lambdas": 1}, "reg_lambdas must be an int >= 2"),
+        ({}, {"reg_lambdas": [-1.0]}, "sequence of finite floats >= 0"),
+        ({}, {"reg_lambdas": "auto"}, "sequence of finite floats >= 0"),
+        ({}, {"eps": 2.0}, r"eps in \(0, 1\)"),
+        ({}, {"n_init": 0}, "n_init must be an int >= 1"),
+        ({}, {"max_features": 0}, "max_features must be an int >= 1"),
+        ({"hidden_layer_sizes": ()}, {"max_units": 1}, "needs hidden layers"),
+        ({"penalty": None}, {}, "No layer is penalized"),
+        ({"tol": -1}, {}, "'tol' parameter"),
+    ],
+)
+def test_wrong_arguments_are_named(binary, params, arguments, message):
+    model = RegMLPClassifier(**{"hidden_layer_sizes": (3,), **params})
+    with pytest.raises(ValueError, match=message):
+        reg_mlp_path(*binary, estimator=model, **arguments)
+
+
+def test_other_estimators_are_refused(binary):
+    with pytest.raises(ValueError, match="must be a RegMLPClassifier"):
+        reg_mlp_path(*binary, estimator=StandardScaler())
+
+
+# Cross-validation: the choices of scikit-learn ---------------------------------------
+
+
+def test_search_is_that_of_the_lasso(diabetes):
+    theirs = LassoCV(alphas=30, cv=5, tol=1e-12, max_iter=100_000).fit(*diabetes)
+    model = RegMLPRegressorCV(
+        (),
+        penalty="l1",
+        reg_lambdas=30,
+        cv=5,
+        scoring="neg_mean_squared_error",
+        **EXACT,
+    ).fit(*diabetes)
+    assert_allclose(model.reg_lambdas_, theirs.alphas_, rtol=1e-12)
+    assert_allclose(model.reg_lambda_, theirs.alpha_, rtol=1e-12)
+    assert_allclose(-model.scores_.T, theirs.mse_path_, rtol=1e-6)
+    assert_allclose(model.coefs_[0][:, 0], theirs.coef_, rtol=0, atol=1e-7)
+
+
+def test_search_is_that_of_the_elastic_net(diabetes):
+    X, y = diabetes
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    cv = KFold(4, shuffle=True, random_state=0)
+    theirs = ElasticNetCV(l1_ratio=0.5, alphas=30, cv=cv, tol=1e-12, max_iter=100_000)
+    model = RegMLPRegressorCV(
+        (), penalty="elasticnet", reg_lambdas=30, cv=cv, scoring="loss", **EXACT
+    )
+    theirs.fit(X, y)
+    model.fit(X, y)
+    assert_allclose(model.reg_lambda_, theirs.alpha_, rtol=1e-12)
+    assert_allclose(-2 * model.scores_.T, theirs.mse_path_, rtol=1e-6)
+    assert_allclose(model.coefs_[0][:, 0], theirs.coef_, rtol=0, atol=1e-7)
+    theirs.fit(X, y, sample_weight=weight)
+    model.fit(X, y, weight)
+    assert_allclose(model.reg_lambdas_, theirs.alphas_, rtol=1e-9)
+    assert_allclose(-2 * model.scores_.T, theirs.mse_path_, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_search_is_that_of_logistic_regression(cancer):
+    X, y = cancer[0][:560, :6], cancer[1][:560]
+    Cs, cv = np.logspace(-2, 0, 5), StratifiedKFold(5)
+    theirs = LogisticRegressionCV(
+        Cs=Cs, cv=cv, scoring="neg_log_loss", tol=1e-10, max_iter=10_000
+    ).fit(X, y)
+    # C counts samples: for one lambda in folds and fit, it is another C in the folds.
+    n_train = {len(train) for train, _ in cv.split(X, y)}
+    assert n_train == {448}
+    in_folds = RegMLPClassifierCV(
+        (),
+        penalty="l2",
+        reg_lambdas=1 / (Cs * 448),
+        cv=cv,
+        scoring="neg_log_loss",
+        refit=False,
+        **EXACT,
+    ).fit(X, y)
+    scores = np.asarray(theirs.scores_[1] if isinstance(theirs.scores_, dict) else 0)
+    assert_allclose(in_folds.scores_, scores.reshape(5, 5), rtol=1e-4)
+    C = float(np.ravel(theirs.C_)[0])
+    assert_allclose(in_folds.reg_lambda_, 1 / (C * 448))
+    refit = RegMLPClassifier((), penalty="l2", reg_lambda=1 / (C * 560), **EXACT)
+    assert_allclose(refit.fit(X, y).coefs_[0].T, theirs.coef_, rtol=0, atol=1e-5)
+
+
+# Cross-validation of networks --------------------------------------------------------
+
+SMALL = {"hidden_layer_sizes": (5,), "reg_lambdas": 6, "cv": 3, "random_state": 0}
+LBFGS = SMALL | {"solver": "lbfgs", "activation": "tanh", "tol": 1e-3}
+
+
+def assert_same_search(model, other):
+    for name in ("reg_lambdas_", "scores_", "train_scores_", "std_error_"):
+        assert_array_equal(getattr(model, name), getattr(other, name))
+    assert model.reg_lambda_ == other.reg_lambda_
+    for W, V in zip(model.coefs_, other.coefs_):
+        assert_array_equal(W, V)
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("grid", [6, [0.1, 0.001, 0.01]], ids=["auto", "grid"])
+def test_results_do_not_depend_on_n_jobs(multiclass, solver, grid, seed):
+    def fitted(n_jobs):
+        random_state = 0 if seed == 0 else np.random.RandomState(0)
+        params = LBFGS | {"solver": solver, "reg_lambdas": grid, "penalty": "l1"}
+        model = RegMLPClassifierCV(**params, n_jobs=n_jobs)
+        return model.set_params(random_state=random_state).fit(*multiclass)
+
+    model = fitted(None)
+    for n_jobs in (2, -1):
+        assert_same_search(model, fitted(n_jobs))
+
+
+def test_one_standard_error(diabetes):
+    model = RegMLPRegressorCV(**LBFGS, penalty="l1")
+    best = clone(model).fit(*diabetes)
+    model.set_params(selection="1se").fit(*diabetes)
+    assert_array_equal(model.scores_, best.scores_)
+    assert model.reg_lambda_ >= best.reg_lambda_
+    means = model.mean_scores_
+    assert_allclose(means, model.scores_.mean(axis=0))
+    assert_allclose(
+        model.std_error_, model.scores_.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-12
+    )
+    k = means.argmax()
+    assert best.reg_lambda_ == model.reg_lambdas_[k]
+    within = model.reg_lambdas_[means >= means[k] - model.std_error_[k]]
+    assert model.reg_lambda_ == within.max()
+
+
+def test_of_equal_scores_the_simplest_network_is_chosen(binary):
+    model = RegMLPClassifierCV(**LBFGS | {"reg_lambdas": [0.1, 0.01, 0.2]})
+    model.set_params(scoring=lambda estimator, X, y: 1.0).fit(*binary)
+    assert model.reg_lambda_ == 0.2
+
+
+def test_scores_are_those_of_networks_on_the_folds(multiclass):
+    X, y = multiclass
+    cv = ShuffleSplit(3, random_state=0)
+    model = RegMLPClassifierCV(**LBFGS | {"cv": cv, "reg_lambdas": [0.01]}).fit(X, y)
+    network = RegMLPClassifier(
+        (5,),
+        solver="lbfgs",
+        activation="tanh",
+        tol=1e-3,
+        reg_lambda=0.01,
+        random_state=0,
+    )
+    expected = cross_validate(network, X, y, cv=cv, return_train_score=True)
+    assert_array_equal(model.scores_[:, 0], expected["test_score"])
+    assert_array_equal(model.train_scores_[:, 0], expected["train_score"])
+    for W, V in zip(model.coefs_, network.fit(X, y).coefs_):
+        assert_array_equal(W, V)
+
+
+def test_groups_reach_the_splitter(binary):
+    X, y = binary
+    groups = np.arange(len(y)) % 4
+    model = RegMLPClassifierCV(**LBFGS | {"cv": GroupKFold(4)})
+    given = clone(model).set_params(cv=list(GroupKFold(4).split(X, y, groups)))
+    assert_same_search(model.fit(X, y, groups=groups), given.fit(X, y))
+    with pytest.raises(TypeError, match=r"unexpected arguments: \['color'\]"):
+        model.fit(X, y, color=1)
+
+
+def test_weights_reach_fits_and_scores(regression):
+    X, y = regression
+    repeats = np.arange(len(y)) % 3 + 1
+    rows = np.repeat(np.arange(len(y)), repeats)
+    folds = np.arange(len(y)) % 3
+
+    def splits(of):
+        return [(np.flatnonzero(of != k), np.flatnonzero(of == k)) for k in range(3)]
+
+    for scoring in (None, "loss", "r2"):
+        params = {"penalty": "l1", "reg_lambdas": 6, "scoring": scoring} | EXACT
+        weighted = RegMLPRegressorCV((), cv=splits(folds), **params)
+        repeated = RegMLPRegressorCV((), cv=splits(folds[rows]), **params)
+        weighted.fit(X, y, repeats)
+        repeated.fit(X[rows], y[rows])
+        assert_allclose(weighted.scores_, repeated.scores_, rtol=1e-6)
+        assert_allclose(weighted.coefs_[0], repeated.coefs_[0], rtol=0, atol=1e-7)
+    # A scorer that takes no weights is used without them.
+    scorer = make_scorer(max_error, greater_is_better=False)
+    weighted.set_params(scoring=scorer).fit(X, y, repeats)
+
+
+def test_metadata_routing(binary):
+    X, y = binary
+    groups, weight = np.arange(len(y)) % 4, np.linspace(1, 2, len(y))
+    params = LBFGS | {"cv": GroupKFold(4), "penalty": "l1"}
+    expected = RegMLPClassifierCV(**params, scoring="accuracy")
+    expected.fit(X, y, weight, groups=groups)
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = sklearn.metrics.get_scorer("accuracy")
+        scorer = scorer.set_score_request(sample_weight=True)
+        model = RegMLPClassifierCV(**params, scoring=scorer, n_jobs=2)
+        model.set_fit_request(sample_weight=True)
+        model.fit(X, y, sample_weight=weight, groups=groups)
+        assert_same_search(model, expected)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model)
+        pipeline.fit(X, y, sample_weight=weight, groups=groups)
+        unweighted = scorer.set_score_request(sample_weight=False)
+        model.set_params(scoring=unweighted)
+        model.fit(X, y, sample_weight=weight, groups=groups)
+    assert not np.array_equal(model.scores_, expected.scores_)
+
+
+def test_a_class_may_be_missing_in_a_fold(multiclass):
+    X, y = multiclass
+    order = np.argsort(y)
+    model = RegMLPClassifierCV(**LBFGS | {"cv": KFold(3)}).fit(X[order], y[order])
+    assert_array_equal(model.classes_, [2, 5, 7])
+    assert_array_equal(model.mean_scores_, 0)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multioutput"])
+def test_several_outputs(kind, request):
+    X, y = request.getfixturevalue(kind)
+    search = RegMLPClassifierCV if kind == "multilabel" else RegMLPRegressorCV
+    model = search(**LBFGS, penalty="l1", scoring="loss").fit(X, y)
+    assert model.predict(X).shape == y.shape
+
+
+def test_fitted_search_is_a_network(binary):
+    X, y = binary
+    model = RegMLPClassifierCV(**LBFGS, penalty="group_lasso").fit(X, y)
+    network = model.best_estimator_
+    assert type(network) is RegMLPClassifier
+    assert network.reg_lambda == model.reg_lambda_
+    for other in (network, model.compact(), pickle.loads(pickle.dumps(model))):
+        assert_allclose(other.predict_proba(X), model.predict_proba(X), rtol=1e-12)
+    assert model.optimality_ <= model.tol
+    assert model.loss_ == model.loss_curve_[-1]
+    assert not hasattr(model, "partial_fit")
+    assert len(model.path_.coefs) == len(model.reg_lambdas_)
+    assert not hasattr(clone(model), "coefs_")
+    refit = model.refit_on_support(X, y)
+    assert type(refit) is RegMLPClassifier
+
+
+def test_without_refit_there_are_scores_only(binary):
+    X, y = binary
+    model = RegMLPClassifierCV(**LBFGS, refit=False).fit(X, y)
+    assert model.scores_.shape == (3, len(model.reg_lambdas_))
+    with pytest.raises(sklearn.exceptions.NotFittedError):
+        model.predict(X)
+
+
+def test_parameters_are_those_of_the_network():
+    for search, network in (
+        (RegMLPClassifierCV, RegMLPClassifier),
+        (RegMLPRegressorCV, RegMLPRegressor),
+    ):
+        own = {"reg_lambdas", "cv", "n_jobs", "selection", "refit"}
+        params = search().get_params()
+        assert (
+            set(params)
+            == set(network().get_params())
+            - {
+                "reg_lambda",
+                "warm_start",
+            }
+            | own
+        )
+        assert search(7).hidden_layer_sizes == 7
+        assert (
+            search(penalty=GroupLasso(weighted=False)).get_params()["penalty__weighted"]
+            is False
+        )
+        with pytest.raises(TypeError, match="reg_lambda"):
+            search(reg_lambda=1.0)
+        assert repr(search(penalty=L1(), cv=3)) == (
+            f"{search.__name__}(cv=3, penalty=L1())"
+        )
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"selection": "first"}, "'selection' parameter of RegMLPClassifierCV"),
+        ({"refit": "yes"}, "'refit' parameter"),
+        ({"reg_lambdas": 0}, "reg_lambdas must be"),
+        ({"solver": "newton"}, "'solver' parameter of RegMLPClassifierCV"),
+        ({"scoring": lambda *args: np.nan}, "has a score in every fold"),
+    ],
+)
+def test_wrong_parameters_leave_no_trace(binary, params, message):
+    model = RegMLPClassifierCV(**LBFGS | params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(*binary)
+    assert vars(model) == model.get_params(deep=False)
+
+
+def test_networks_that_diverge_are_not_chosen(regression):
+    model = RegMLPRegressorCV(
+        (5,),
+        solver="sgd",
+        learning_rate_init=0.05,
+        decay_mode="coupled",
+        reg_lambdas=[1e-3, 1e6],
+        cv=3,
+        random_state=0,
+        refit=False,
+    ).fit(*regression)
+    assert np.isnan(model.mean_scores_[1])
+    assert model.reg_lambda_ == 1e-3
+
+
+def test_early_stopping_in_the_folds(binary):
+    params = {"early_stopping": True, "validation_fraction": 0.3, "scoring": "loss"}
+    model = RegMLPClassifierCV(**SMALL | params, learning_rate_init=0.05).fit(*binary)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+
+
+@pytest.mark.parametrize("search", [RegMLPClassifierCV, RegMLPRegressorCV])
+def test_search_passes_every_check(search):
+    model = search((10,), learning_rate_init=0.01, reg_lambdas=3, cv=3, max_iter=60)
+    results = check_estimator(model, on_fail=None, on_skip=None)
+    failed = [r["check_name"] for r in results if r["status"] == "failed"]
+    assert failed == []
+    assert sum(r["status"] == "passed" for r in results) > 40
