@@ -72,7 +72,9 @@ class Problem:
         if loss.out_activation == "softmax":
             y = y == np.arange(network.units[-1])
         #: Raw prediction whose prediction is the weighted mean of the targets.
-        self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
+        self.null_prediction = None
+        if self.weight_sum > 0:
+            self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
         self._net = self._scratch = None
 
     def compile(self, capacity):

@@ -385,7 +385,10 @@ def _search_docstring(summary, base, network, example):
         "Notes": _SEARCH_NOTES + "\n",
         "Examples": example,
     }
-    body = "\n".join(f"{t}\n{'-' * len(t)}\n{s}" for t, s in sections.items())
+    body = "\n\n".join(
+        f"{title}\n{'-' * len(title)}\n{text.strip()}"
+        for title, text in sections.items()
+    )
     return f"{summary}\n\n{objective}\n{body}\n"
 
 

@@ -272,16 +272,19 @@ class _Run:
         return float(np.abs(residual).max())
 
     def first_step(self):
-        """Return γ = 1 / L, with L from the curvature of f along its gradient."""
+        """Return the γ that minimizes f along its gradient, were f quadratic."""
         theta, grad = self.point.theta, self.point.grad
-        norm = np.linalg.norm(grad)
+        norm = float(np.linalg.norm(grad))
         if norm == 0:
             return 1.0
-        length = _PROBE * max(np.linalg.norm(theta), 1.0)
+        length = _PROBE * max(float(np.linalg.norm(theta)), 1.0)
+        s = -length / norm * grad
         self.n_fun += 1
-        _, probe = self.objective.smooth_value_grad(theta - length / norm * grad)
-        change = np.linalg.norm(probe - grad)
-        return float(length / (change if 0 < change < inf else norm))
+        change = self.objective.smooth_value_grad(theta + s)[1] - grad
+        curvature = float(s @ change)
+        if not 0 < curvature < inf:
+            curvature = length * norm
+        return length * length / curvature
 
     def least_step(self):
         """Return the smallest γ for which x − γ∇f keeps some digits of ∇f."""
@@ -365,12 +368,17 @@ class _Run:
         step = curvature / float(change @ change) if curvature > 0 else inf
         return min(max(step, longest / 8), longest)
 
-    def _has_settled(self, share, window):
+    def has_settled(self, share, window):
         """Whether F fell by at most this share of itself in the last iterations."""
-        earlier = self.values[max(0, len(self.values) - 1 - window)]
-        if share == inf:
-            return True
-        return earlier - self.values[-1] <= share * abs(self.values[-1])
+        earlier, last = self.values[-1 - window :][0], self.values[-1]
+        return share == inf or earlier - last <= share * abs(last)
+
+    def is_optimal(self, tol):
+        return self.violation() <= tol * self.scale
+
+    def ended(self, tol):
+        """Return the status of a run that cannot go on."""
+        return Status.CONVERGED if self.is_optimal(tol) else Status.STALLED
 
     def minimize(self, tol, steady, ftol, ftol_window, max_iter, max_fun, callback):
         """Iterate, and return why the iteration ended."""
@@ -380,14 +388,11 @@ class _Run:
         while True:
             start = step = max(step, self.least_step())
             z, residual = self.prox_gradient(self.point, step)
-            if (
-                np.abs(residual).max() <= tol * self.scale
-                and self.violation() <= tol * self.scale
-                and self._has_settled(steady, ftol_window)
-            ):
-                return Status.CONVERGED
+            if np.abs(residual).max() <= tol * self.scale and self.is_optimal(tol):
+                if self.has_settled(steady, ftol_window):
+                    return Status.CONVERGED
             if ftol > 0 and len(values) > ftol_window:
-                if self._has_settled(ftol, ftol_window):
+                if self.has_settled(ftol, ftol_window):
                     return Status.FTOL
             if len(values) > max_iter or self.n_fun >= max_fun:
                 return Status.MAX_ITER
@@ -395,18 +400,17 @@ class _Run:
             if new is None:
                 found = self.prox_gradient_step(z, residual, step)
                 if found is None:
-                    return Status.STALLED
+                    return self.ended(tol)
                 new, residual, step = found
             if new.value == values[-1] and np.array_equal(new.theta, self.point.theta):
-                return Status.STALLED
+                return self.ended(tol)
             step = self.accept(new, residual, step, longest=2 * start)
             if callback and callback(new.theta, new.value, len(values) - 1):
                 return Status.CONVERGED
 
 
-@np.errstate(
-    divide="ignore", over="ignore", invalid="ignore"
-)  # trial points may overflow
+# Trial points may overflow.
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def prox_lbfgs(
     objective,
     theta0,
