@@ -208,7 +208,7 @@ quantile : float in [0, 1], default=0.5
 >>> from skreg import RegMLPRegressor
 >>> X, y = load_diabetes(return_X_y=True)
 >>> model = RegMLPRegressor(
-...     (20,), reg_lambda=0.1, solver="lbfgs", max_iter=1000, random_state=0
+...     (20,), activation="tanh", reg_lambda=0.1, solver="lbfgs", random_state=0
 ... ).fit(scale(X), scale(y))
 >>> model.score(scale(X), scale(y)) > 0.4
 True""",

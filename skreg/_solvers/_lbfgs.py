@@ -391,7 +391,7 @@ class _Run:
             if np.abs(residual).max() <= tol * self.scale and self.is_optimal(tol):
                 if self.has_settled(steady, ftol_window):
                     return Status.CONVERGED
-            if ftol > 0 and len(values) > ftol_window:
+            if ftol > _EPS and len(values) > ftol_window:
                 if self.has_settled(ftol, ftol_window):
                     return Status.FTOL
             if len(values) > max_iter or self.n_fun >= max_fun:
@@ -443,7 +443,7 @@ def prox_lbfgs(
         convergence asks for as well: badly scaled problems make any unit too large.
     ftol : float
         The solver also stops when F decreases by less than this share of itself in
-        `ftol_window` iterations. 0: never.
+        `ftol_window` iterations. Less than the rounding error of F, or 0: never.
     ftol_window : int
     max_iter, max_fun : int
         Bounds on iterations and on evaluations of f. The iteration in which the latter
