@@ -44,6 +44,7 @@ _TRIALS = 10  # of a line search
 _CURVATURE = 1e-10  # least cosine of s and y
 _PROBE = 1e-6  # relative length of the finite difference that yields the first γ
 _STRICT = 1e-5  # relative length of the prox step that measures optimality
+_PATIENCE = 20  # iterations without progress but for rounding
 _LEAST_MOVE = 1e4 * _EPS  # least relative length of γ∇f that is more than rounding
 
 
@@ -206,8 +207,8 @@ class _Run:
     ----------
     point : _Point
         Last accepted iterate.
-    values : list of float
-        F at the start and after each iteration.
+    values, residuals : list of float
+        F, and the largest entry of R, at the start and after each iteration.
     lowest : float
         The least of them.
     scale : float
@@ -225,7 +226,7 @@ class _Run:
             if objective.kink_value(theta0) == inf:
                 theta0 = objective.kink_prox(theta0, _EPS)
         self.point = self.evaluate(theta0, self.kink_value(theta0))
-        self.values = [self.point.value]
+        self.values, self.residuals = [self.point.value], []
         self.lowest = self.point.value
         self.scale = scale or self.point.steepest or 1.0
 
@@ -373,6 +374,15 @@ class _Run:
         earlier, last = self.values[-1 - window :][0], self.values[-1]
         return share == inf or earlier - last <= share * abs(last)
 
+    def is_exhausted(self):
+        """Whether neither F nor R falls any more: the limit of precision."""
+        if len(self.residuals) <= _PATIENCE:
+            return False
+        if not self.has_settled(_ROUNDING, _PATIENCE):
+            return False
+        early, late = self.residuals[:-_PATIENCE], self.residuals[-_PATIENCE:]
+        return min(late) > 0.9 * min(early)
+
     def is_optimal(self, tol):
         return self.violation() <= tol * self.scale
 
@@ -388,12 +398,15 @@ class _Run:
         while True:
             start = step = max(step, self.least_step())
             z, residual = self.prox_gradient(self.point, step)
-            if np.abs(residual).max() <= tol * self.scale and self.is_optimal(tol):
+            self.residuals.append(float(np.abs(residual).max()))
+            if self.residuals[-1] <= tol * self.scale and self.is_optimal(tol):
                 if self.has_settled(steady, ftol_window):
                     return Status.CONVERGED
             if ftol > _EPS and len(values) > ftol_window:
                 if self.has_settled(ftol, ftol_window):
                     return Status.FTOL
+            if self.is_exhausted():
+                return self.ended(tol)
             if len(values) > max_iter or self.n_fun >= max_fun:
                 return Status.MAX_ITER
             new = self.quasi_newton_step(z, residual, step)
