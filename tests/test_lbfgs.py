@@ -313,11 +313,7 @@ def test_work_is_that_of_a_line_search_that_mostly_takes_full_steps(name):
     assert objective.n_fun <= 1.3 * result.n_iter + 5
 
 
-# Not where the condition number is 1e6: there SciPy needs half as many evaluations.
-@pytest.mark.parametrize(
-    "name",
-    [n for n in MODELS if ("l2" in n or "ridge" in n) and "condition" not in n],
-)
+@pytest.mark.parametrize("name", [n for n in MODELS if "l2" in n or "ridge" in n])
 def test_without_a_kink_the_work_is_that_of_scipy(name):
     (X, Y), loss, penalties, _ = MODELS[name]
     objective = Objective(X, Y, loss, **penalties)
