@@ -15,6 +15,9 @@ cdef extern from "activations.hpp" namespace "skreg" nogil:
                      Py_ssize_t rows, Py_ssize_t cols)
     void backprop_activation[T](int activation, T* delta, const T* a, const T* slope,
                                 Py_ssize_t rows, Py_ssize_t cols, T* sums)
+    void backprop_one_output[T](int activation, const T* f, const T* v, const T* a,
+                                const T* slope, Py_ssize_t rows, Py_ssize_t cols,
+                                T* delta, T* sums, T* grad)
     void column_sums[T](const T* a, Py_ssize_t rows, Py_ssize_t cols, T* sums)
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
@@ -307,6 +310,16 @@ cdef void _backward(
                 csr_backward(<const floating*> data.x, data.indices, data.indptr, rows,
                              start, n, fan_out, delta, grad)
             return
+        if l > 1 and fan_out == 1:
+            if not accumulate:
+                memset(grad + net.weights[l], 0, sizeof(floating) * fan_in)
+            below = scratch + net.delta[l % 2]
+            backprop_one_output(net.activation, delta, theta + net.weights[l],
+                                scratch + net.act[l - 1], scratch + net.slope[l - 1], n,
+                                fan_in, below, grad + net.biases[l - 1],
+                                grad + net.weights[l])
+            delta = below
+            continue
         gemm(True, False, fan_in, fan_out, n,
              x if l == 1 else scratch + net.act[l - 1], delta, accumulate,
              grad + net.weights[l])

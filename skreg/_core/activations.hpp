@@ -33,12 +33,14 @@ struct Tanh {
 // NaN passes through both rectifiers, so that a diverged fit is seen as such.
 struct Relu {
     template <typename T> static T value(T z) { return z < T(0) ? T(0) : z; }
-    template <typename T> static T slope_from_value(T a) { return T(a > T(0)); }
+    template <typename T> static T slope_from_value(T a) {
+        return select(a > T(0), T(1), T(0));
+    }
 };
 struct LeakyRelu {
     template <typename T> static T value(T z) { return z < T(0) ? T(0.01) * z : z; }
     template <typename T> static T slope_from_value(T a) {
-        return a > T(0) ? T(1) : T(0.01);
+        return select(a > T(0), T(1), T(0.01));
     }
 };
 // x Phi(x), with the exact normal distribution function (Hendrycks & Gimpel, 2016).
@@ -159,6 +161,63 @@ void backprop_activation(int activation, T *delta, const T *a, const T *slope,
     case GELU:
     case SILU:
         return scale_and_sum([](T v) { return v; }, delta, slope, rows, cols, sums);
+    }
+}
+
+// A layer with one output, rows of f, under weights v: delta = f v' * phi', its column
+// sums, and the gradient a' f of v, in one pass; the sums are added to `sums` and `grad`.
+template <typename Slope, typename T>
+SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f, const T *__restrict v,
+                                 const T *__restrict a, const T *__restrict source,
+                                 ptrdiff_t rows, ptrdiff_t cols, T *__restrict delta,
+                                 T *__restrict sums, T *__restrict grad) {
+    ptrdiff_t i = 0;
+    for (; i + 4 <= rows; i += 4, a += 4 * cols, source += 4 * cols, delta += 4 * cols) {
+        const T f0 = f[i], f1 = f[i + 1], f2 = f[i + 2], f3 = f[i + 3];
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) {
+            const ptrdiff_t j1 = j + cols, j2 = j1 + cols, j3 = j2 + cols;
+            const T d0 = f0 * v[j] * slope(source[j]), d1 = f1 * v[j] * slope(source[j1]);
+            const T d2 = f2 * v[j] * slope(source[j2]), d3 = f3 * v[j] * slope(source[j3]);
+            grad[j] += (f0 * a[j] + f1 * a[j1]) + (f2 * a[j2] + f3 * a[j3]);
+            sums[j] += (d0 + d1) + (d2 + d3);
+            delta[j] = d0;
+            delta[j1] = d1;
+            delta[j2] = d2;
+            delta[j3] = d3;
+        }
+    }
+    for (; i < rows; ++i, a += cols, source += cols, delta += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) {
+            delta[j] = f[i] * v[j] * slope(source[j]);
+            grad[j] += f[i] * a[j];
+            sums[j] += delta[j];
+        }
+    }
+}
+
+template <typename F, typename T>
+void spread_from_value(const T *f, const T *v, const T *a, ptrdiff_t rows, ptrdiff_t cols,
+                       T *delta, T *sums, T *grad) {
+    spread_and_sum([](T value) { return F::slope_from_value(value); }, f, v, a, a, rows,
+                   cols, delta, sums, grad);
+}
+
+template <typename T>
+void backprop_one_output(int activation, const T *f, const T *v, const T *a, const T *slope,
+                         ptrdiff_t rows, ptrdiff_t cols, T *delta, T *sums, T *grad) {
+    switch (activation) {
+    case IDENTITY: return spread_from_value<Identity>(f, v, a, rows, cols, delta, sums, grad);
+    case LOGISTIC: return spread_from_value<Logistic>(f, v, a, rows, cols, delta, sums, grad);
+    case TANH: return spread_from_value<Tanh>(f, v, a, rows, cols, delta, sums, grad);
+    case RELU: return spread_from_value<Relu>(f, v, a, rows, cols, delta, sums, grad);
+    case LEAKY_RELU:
+        return spread_from_value<LeakyRelu>(f, v, a, rows, cols, delta, sums, grad);
+    case GELU:
+    case SILU:
+        return spread_and_sum([](T value) { return value; }, f, v, a, slope, rows, cols,
+                              delta, sums, grad);
     }
 }
 

@@ -1,5 +1,11 @@
-// Products of matrices so small, or so thin, that a BLAS call costs more than the work.
+// Matrix products from registers and caches: for sizes where a BLAS call costs more than
+// the work and, with AVX-512, for all, since some builds of BLAS leave it unused.
+//
+// The scheme of Goto & van de Geijn (2008), Anatomy of High-Performance Matrix
+// Multiplication: a block of B is packed into panels two vectors wide; while a few rows
+// of A run along a panel, the tile of C they fill stays in registers.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -7,86 +13,169 @@
 
 namespace skreg {
 
-// Limits found by measurement against OpenBLAS, and of what lies on the stack.
-constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128, SMALL_INNER = 256,
-                    TRANSPOSE_BUFFER = 4096;
-
 #ifdef __GNUC__
-// A cache line: one register with AVX-512, two with AVX, four with SSE2.
-template <typename T> struct Vector {
-    typedef T type __attribute__((vector_size(64)));
-    static constexpr int width = 64 / sizeof(T);
+// Packed blocks of B fit into a core's second-level cache.
+constexpr ptrdiff_t BLOCK_INNER = 256, BLOCK_COLS = 128;
+// Below this many multiplications own loops win over any BLAS.
+constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128;
+
+// In registers, and as it lies in memory, without alignment.
+template <typename T, int bytes> struct Vector {
+    typedef T type __attribute__((vector_size(bytes)));
+    typedef T stored __attribute__((vector_size(bytes), aligned(alignof(T)), may_alias));
+    static constexpr ptrdiff_t width = bytes / sizeof(T);
 };
 
-// A tile of C, rows x width, stays in registers over the inner dimension. Only the first
-// `cols` columns are stored.
-template <int rows, typename T>
-inline void tile(const T *a, ptrdiff_t a_row, ptrdiff_t a_inner, const T *b, ptrdiff_t ldb,
-                 ptrdiff_t k, T *c, ptrdiff_t ldc, ptrdiff_t cols, bool accumulate) {
-    using V = typename Vector<T>::type;
-    V sum[rows] = {};
-    for (ptrdiff_t p = 0; p < k; ++p, a += a_inner, b += ldb) {
-        V row;
-        std::memcpy(&row, b, sizeof(row));
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; ++r) sum[r] += row * a[r * a_row];
+// A row-major matrix or its transpose: entry (i, j) lies at data[i * row + j * col].
+template <typename T> struct Operand {
+    const T *data;
+    ptrdiff_t row, col;
+    Operand from(ptrdiff_t i, ptrdiff_t j) const {
+        return {data + i * row + j * col, row, col};
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r, c += ldc) {
-        T out[Vector<T>::width];
-        std::memcpy(out, &sum[r], sizeof(out));
-        for (ptrdiff_t j = 0; j < cols; ++j) c[j] = accumulate ? c[j] + out[j] : out[j];
+};
+
+// B (k, n) as panels of `width` columns side by side, the last filled up with zeros.
+template <ptrdiff_t width, typename T>
+SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
+    if (n < width) std::fill_n(panel, k * width, T(0));
+    n = std::min(n, width);
+    if (b.col != 1) {
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (ptrdiff_t p = 0; p < k; ++p)
+                panel[p * width + j] = b.data[p * b.row + j * b.col];
+        return;
+    }
+    for (ptrdiff_t p = 0; p < k; ++p, panel += width, b.data += b.row) {
+        if (n == width)
+            std::memcpy(panel, b.data, width * sizeof(T));
+        else
+            for (ptrdiff_t j = 0; j < n; ++j) panel[j] = b.data[j];
     }
 }
 
-// Six rows fill AVX's sixteen registers, and keep AVX-512's units nearly busy.
-template <typename T>
-inline void column_panel(const T *a, ptrdiff_t a_row, ptrdiff_t a_inner, const T *b,
-                         ptrdiff_t ldb, ptrdiff_t m, ptrdiff_t k, T *c, ptrdiff_t ldc,
-                         ptrdiff_t cols, bool accumulate) {
-    ptrdiff_t i = 0;
-    for (; i + 6 <= m; i += 6)
-        tile<6>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
-                accumulate);
-    if (i + 4 <= m) {
-        tile<4>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
-                accumulate);
-        i += 4;
-    }
-    if (i + 2 <= m) {
-        tile<2>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
-                accumulate);
-        i += 2;
-    }
-    if (i < m)
-        tile<1>(a + i * a_row, a_row, a_inner, b, ldb, k, c + i * ldc, ldc, cols,
-                accumulate);
-}
-
-// C (m, n) = A (m, k) @ B (k, n), or added to C. B and C are row-major; entry (i, p) of A
-// lies at a[i * a_row + p * a_inner], so that A may be transposed.
-template <typename T>
-SKREG_CLONES void small_matmul(const T *a, ptrdiff_t a_row, ptrdiff_t a_inner, const T *b,
-                               ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, T *c,
-                               bool accumulate) {
-    constexpr ptrdiff_t width = Vector<T>::width;
+template <int bytes, typename T>
+SKREG_INLINE void pack(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *packed) {
+    constexpr ptrdiff_t width = Vector<T, bytes>::width;
     ptrdiff_t j = 0;
-    for (; j + width <= n; j += width)
-        column_panel(a, a_row, a_inner, b + j, n, m, k, c + j, n, width, accumulate);
-    if (j == n) return;
-    T padded[SMALL_INNER * width];  // the last columns of B, filled up with zeros
-    for (ptrdiff_t p = 0; p < k; ++p)
-        for (ptrdiff_t q = 0; q < width; ++q)
-            padded[p * width + q] = j + q < n ? b[p * n + j + q] : T(0);
-    column_panel(a, a_row, a_inner, padded, width, m, k, c + j, n, n - j, accumulate);
+    for (; j + width < n; j += 2 * width)
+        pack_panel<2 * width>(b.from(0, j), k, n - j, packed + j * k);
+    if (j < n) pack_panel<width>(b.from(0, j), k, n - j, packed + j * k);
+}
+
+// A tile of `rows` times `vectors` vectors, of which C takes the first n columns.
+template <int rows, int vectors, int bytes, typename T>
+SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t k, ptrdiff_t n, T *c,
+                       ptrdiff_t ldc, bool accumulate) {
+    using V = typename Vector<T, bytes>::type;
+    using Stored = typename Vector<T, bytes>::stored;
+    constexpr ptrdiff_t width = Vector<T, bytes>::width;
+    V sum[rows][vectors] = {};
+    for (ptrdiff_t p = 0; p < k; ++p, a.data += a.col, panel += vectors * width) {
+        V b[vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) b[v] = *(const Stored *)(panel + v * width);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) sum[r][v] += b[v] * a.data[r * a.row];
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r, c += ldc) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+            T *out = c + v * width;
+            if (n >= (v + 1) * width) {
+                *(Stored *)out = accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
+            } else {
+                T entries[width];
+                *(Stored *)entries = sum[r][v];
+                for (ptrdiff_t j = 0; j < n - v * width; ++j)
+                    out[j] = accumulate ? out[j] + entries[j] : entries[j];
+            }
+        }
+    }
+}
+
+// A row of tiles: the next `rows` rows of A, while there are as many, along all panels.
+template <int rows, int bytes, typename T>
+SKREG_INLINE void strips(ptrdiff_t &i, ptrdiff_t m, Operand<T> a, const T *packed,
+                         ptrdiff_t k, ptrdiff_t n, T *c, ptrdiff_t ldc, bool accumulate) {
+    constexpr ptrdiff_t width = Vector<T, bytes>::width;
+    for (; i + rows <= m; i += rows) {
+        const Operand<T> strip = a.from(i, 0);
+        T *out = c + i * ldc;
+        ptrdiff_t j = 0;
+        for (; j + width < n; j += 2 * width)
+            tile<rows, 2, bytes>(strip, packed + j * k, k, n - j, out + j, ldc, accumulate);
+        if (j < n)
+            tile<rows, 1, bytes>(strip, packed + j * k, k, n - j, out + j, ldc, accumulate);
+    }
+}
+
+template <typename T> T *packing_buffer() {
+    alignas(64) static thread_local T buffer[BLOCK_INNER * BLOCK_COLS];
+    return buffer;
+}
+
+// C (m, n) = A (m, k) @ B (k, n), or added to C, in strips of nearly `rows` rows.
+template <int bytes, int rows, typename T>
+SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                          bool accumulate, T *c) {
+    T *packed = packing_buffer<T>();
+    for (ptrdiff_t p = 0; p < k; p += BLOCK_INNER) {
+        const ptrdiff_t inner = std::min(BLOCK_INNER, k - p);
+        for (ptrdiff_t j = 0; j < n; j += BLOCK_COLS) {
+            const ptrdiff_t cols = std::min(BLOCK_COLS, n - j);
+            pack<bytes>(b.from(p, j), inner, cols, packed);
+            const Operand<T> left = a.from(0, p);
+            const bool add = accumulate || p > 0;
+            ptrdiff_t i = 0;
+            if constexpr (rows > 8) strips<rows, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
+            if constexpr (rows > 4) strips<rows / 3 * 2, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
+            strips<4, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
+            strips<2, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
+            strips<1, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
+        }
+    }
+}
+
+// Tiles fill the registers of each instruction set: 32 of 64 bytes, 16 of 32 or 16.
+template <typename T>
+SKREG_V4 void product_v4(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                         bool accumulate, T *c) {
+    product<64, 12>(a, b, m, n, k, accumulate, c);
+}
+template <typename T>
+SKREG_V3 void product_v3(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                         bool accumulate, T *c) {
+    product<32, 6>(a, b, m, n, k, accumulate, c);
+}
+template <typename T>
+void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                      bool accumulate, T *c) {
+    product<16, 4>(a, b, m, n, k, accumulate, c);
 }
 #endif
 
-// c (m) = A (m, k) @ b (k) for row-major A.
+// c (m) = A (m, k) @ b (k) for row-major A, four rows at a time.
 template <typename T>
 SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t m,
                          ptrdiff_t k, T *__restrict c, bool accumulate) {
-    for (ptrdiff_t i = 0; i < m; ++i, a += k) {
+    ptrdiff_t i = 0;
+    for (; i + 4 <= m; i += 4, a += 4 * k) {
+        T s0 = T(0), s1 = T(0), s2 = T(0), s3 = T(0);
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (ptrdiff_t p = 0; p < k; ++p) {
+            s0 += a[p] * b[p];
+            s1 += a[p + k] * b[p];
+            s2 += a[p + 2 * k] * b[p];
+            s3 += a[p + 3 * k] * b[p];
+        }
+        const T sums[4] = {s0, s1, s2, s3};
+        for (int r = 0; r < 4; ++r) c[i + r] = accumulate ? c[i + r] + sums[r] : sums[r];
+    }
+    for (; i < m; ++i, a += k) {
         T sum = T(0);
 #pragma omp simd reduction(+ : sum)
         for (ptrdiff_t p = 0; p < k; ++p) sum += a[p] * b[p];
@@ -114,16 +203,6 @@ SKREG_CLONES void transposed_matvec(const T *__restrict a, const T *__restrict b
     }
 }
 
-// C (m, n) = a (m) b (n)'.
-template <typename T>
-SKREG_CLONES void outer(const T *__restrict a, const T *__restrict b, ptrdiff_t m,
-                        ptrdiff_t n, T *__restrict c) {
-    for (ptrdiff_t i = 0; i < m; ++i, c += n) {
-#pragma omp simd
-        for (ptrdiff_t j = 0; j < n; ++j) c[j] = a[i] * b[j];
-    }
-}
-
 // C (m, n) = op(A) op(B), or added to C, where own loops are faster; false where the
 // product is one for BLAS, and nothing was done.
 template <typename T>
@@ -134,21 +213,14 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
                     : matvec(a, b, m, k, c, accumulate);
         return true;
     }
-    if (k == 1 && !accumulate) {
-        outer(a, b, m, n, c);
-        return true;
-    }
 #ifdef __GNUC__
-    if (m * n * k > SMALL_PRODUCT || k > SMALL_INNER ||
-        (transpose_b && n * k > TRANSPOSE_BUFFER))
-        return false;
-    T transposed[TRANSPOSE_BUFFER];
-    if (transpose_b) {
-        for (ptrdiff_t j = 0; j < n; ++j)
-            for (ptrdiff_t p = 0; p < k; ++p) transposed[p * n + j] = b[j * k + p];
-        b = transposed;
-    }
-    small_matmul(a, transpose_a ? 1 : k, transpose_a ? m : 1, b, m, n, k, c, accumulate);
+    const int level = isa_level();
+    if (level < 4 && m * n * k > SMALL_PRODUCT) return false;
+    const Operand<T> left{a, transpose_a ? 1 : k, transpose_a ? m : 1};
+    const Operand<T> right{b, transpose_b ? 1 : n, transpose_b ? k : 1};
+    const auto run = level == 4 ? product_v4<T> : level == 3 ? product_v3<T>
+                                                             : product_baseline<T>;
+    run(left, right, m, n, k, accumulate, c);
     return true;
 #else
     return false;

@@ -100,6 +100,13 @@ template <typename T> inline T tanh(T x) {
     return x < T(0) ? t : -t;
 }
 
+// yes or no, without a branch in the scalar code that finishes a vectorized loop.
+template <typename T> inline T select(bool condition, T yes, T no) {
+    using Int = typename Format<T>::Int;
+    const Int mask = -Int(condition);
+    return bit_cast<T>(Int((bit_cast<Int>(yes) & mask) | (bit_cast<Int>(no) & ~mask)));
+}
+
 template <typename T> inline T max(T a, T b) { return a > b ? a : b; }
 template <typename T> inline T sign(T x) { return T(x > T(0)) - T(x < T(0)); }
 
