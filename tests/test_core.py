@@ -14,9 +14,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, special
 
+from skreg import RegMLPClassifier
 from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions
 from skreg._network import ACTIVATIONS, Network
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
+from tests import naive
 
 N_ROWS, N_INPUTS = 9, 3
 HIDDEN = [(), (4,), (4, 3)]
@@ -802,3 +804,45 @@ def test_a_network_needs_room_for_one_row():
 def test_sizes_count_weights_then_intercepts():
     net = Net((3, 4, 2), 2, 2, 0.0, 8, 2)
     assert (net.n_weights, net.n_parameters, net.capacity) == (20, 26, 8)
+
+
+# Products and numbers of all sizes ----------------------------------------------------
+
+
+@PRECISIONS
+@pytest.mark.parametrize("units", [(300, 70, 1), (5, 131, 33, 2), (17, 16, 200, 3)])
+@pytest.mark.parametrize("n", [1, 7, 41, 150])
+def test_products_of_any_size(units, n, dtype):
+    rng = np.random.default_rng(n)
+    network = Network(units, "relu")
+    X, y = rng.normal(size=(n, units[0])), rng.normal(size=(n, units[-1]))
+    params = [rng.normal(size=shape) / shape[0] ** 0.5 for shape in network.shapes]
+    params += [rng.normal(size=size) for size in units[1:]]
+    theta = np.concatenate([p.ravel() for p in params]).astype(dtype)
+    net, scratch = network.compile(
+        n, np.dtype(dtype), REGRESSION_LOSSES["squared_error"], units[-1]
+    )
+    data = Data(X.astype(dtype), np.dtype(dtype), y.astype(dtype))
+    grad = np.full_like(theta, np.nan)
+    total = loss_gradient(net, data, None, 0, n, theta, grad, 1.0, scratch)
+    value, expected = naive.loss_and_gradient(
+        params, X, y, np.ones(n), activation="relu", loss="squared_error"
+    )
+    rtol = 1e-12 if dtype == np.float64 else 1e-4
+    assert_allclose(total, value, rtol=rtol)
+    assert_close_as_a_whole(grad, np.concatenate([g.ravel() for g in expected]), rtol)
+
+
+def test_training_makes_no_denormal_numbers():
+    # Adam's moments of a unit that died decay by a constant factor in every step.
+    model = RegMLPClassifier((8,), beta_2=0.9)
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    model.partial_fit(X, X[:, 0] > 0, classes=[False, True])
+    model.intercepts_[0][:4] = -100.0
+    for _ in range(1500):
+        model.partial_fit(X, X[:, 0] > 0)
+    tiny = np.finfo(np.float32).tiny
+    for moment in (model._solver_state.first, model._solver_state.second):
+        assert (moment == 0).any()
+        assert not ((moment != 0) & (np.abs(moment) < tiny)).any()
+    assert np.float32(tiny) / 2 > 0  # and the thread that trained counts them again

@@ -4,9 +4,7 @@ What is judged here by formulas of its own: gradients come from the slow twins i
 naive.py, optimality conditions are written out for each penalty.
 """
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,17 +16,7 @@ from sklearn.preprocessing import scale
 
 from skreg import RegMLPClassifier, RegMLPRegressor
 from skreg.penalties import MCP, SCAD
-
-
-def naive_twins():
-    path = Path(__file__).with_name("naive.py")
-    spec = importlib.util.spec_from_file_location("naive", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-naive = naive_twins()
+from tests import naive
 
 EPS = np.finfo(float).eps
 L1_RATIO = 0.5

@@ -4,9 +4,6 @@ scikit-learn brings its own optimizers, one per model. Objectives are computed b
 slow twins in naive.py, so that neither library judges itself.
 """
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sklearn
@@ -26,17 +23,7 @@ from sklearn.utils.fixes import parse_version
 
 from skreg import RegMLPClassifier, RegMLPRegressor
 from skreg.penalties import MCP, SCAD, GroupLasso, SparseGroupLasso
-
-
-def naive_twins():
-    path = Path(__file__).with_name("naive.py")
-    spec = importlib.util.spec_from_file_location("naive", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-naive = naive_twins()
+from tests import naive
 
 N, P, K = 120, 8, 3
 L1_RATIO = 0.6

@@ -1,8 +1,6 @@
 """One step and whole trajectories against PyTorch and against slow NumPy twins."""
 
-import importlib.util
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,19 +23,10 @@ from skreg.penalties import (
     SparseGroupLasso,
     check_penalty,
 )
+from tests import naive
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-
-def load_twin():
-    path = Path(__file__).with_name("naive.py")
-    spec = importlib.util.spec_from_file_location("naive", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-naive = load_twin()
 
 # Estimator settings of each optimizer.
 SOLVERS = {

@@ -20,6 +20,10 @@ cdef extern from "activations.hpp" namespace "skreg" nogil:
                                 T* delta, T* sums, T* grad)
     void column_sums[T](const T* a, Py_ssize_t rows, Py_ssize_t cols, T* sums)
 
+cdef extern from "denormals.hpp" namespace "skreg" nogil:
+    unsigned int flush_denormals()
+    void restore_denormals(unsigned int state)
+
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
                              Py_ssize_t rows, Py_ssize_t cols, T scale)
@@ -444,7 +448,9 @@ cdef class Rule:
 def step(Rule rule, floating[::1] theta, floating[::1] grad, floating[::1] first,
          floating[::1] second, double lr, Py_ssize_t t):
     """One optimizer step from a given data gradient, the t-th; see `train`."""
+    cdef unsigned int state = flush_denormals()
     update(rule.rule, lr, <double> t, &theta[0], &grad[0], &first[0], &second[0])
+    restore_denormals(state)
 
 
 def write_metric(Rule rule, const floating[::1] second, Py_ssize_t t,
@@ -486,6 +492,7 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         const Py_ssize_t[::1] order = rows
         const Py_ssize_t* index = NULL
         Py_ssize_t k, batch, n
+        unsigned int state
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
     _check_targets(net, data)
     _check_rows(data, order, start, stop)
@@ -497,6 +504,7 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
             or rates.shape[0] < _n_blocks(stop - start, batch_size)):
         raise ValueError("the moments or the rates have the wrong size")
     with nogil:
+        state = flush_denormals()
         for k in range(_n_blocks(stop - start, batch_size)):
             batch = start + k * batch_size
             n = min(batch_size, stop - batch)
@@ -504,4 +512,5 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
                                &theta[0], &grad[0], &scratch[0])
             update(rule.rule, rates[k], <double> (t + k + 1), &theta[0], &grad[0],
                    &first[0], &second[0])
+        restore_denormals(state)
     return total

@@ -1,9 +1,9 @@
 // Matrix products from registers and caches: for sizes where a BLAS call costs more than
 // the work and, with AVX-512, for all, since some builds of BLAS leave it unused.
 //
-// The scheme of Goto & van de Geijn (2008), Anatomy of High-Performance Matrix
-// Multiplication: a block of B is packed into panels two vectors wide; while a few rows
-// of A run along a panel, the tile of C they fill stays in registers.
+// After Goto & van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication: a
+// tile of C stays in registers while a few rows of A run along a panel of B, two vectors
+// wide, which stays in the first cache.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -14,8 +14,7 @@
 namespace skreg {
 
 #ifdef __GNUC__
-// Packed blocks of B fit into a core's second-level cache.
-constexpr ptrdiff_t BLOCK_INNER = 256, BLOCK_COLS = 128;
+constexpr ptrdiff_t PANEL_ROWS = 128;  // of at most 128 bytes each
 // Below this many multiplications own loops win over any BLAS.
 constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128;
 
@@ -35,43 +34,30 @@ template <typename T> struct Operand {
     }
 };
 
-// B (k, n) as panels of `width` columns side by side, the last filled up with zeros.
+// The first n columns of B, filled up with zeros to `width`.
 template <ptrdiff_t width, typename T>
 SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
     if (n < width) std::fill_n(panel, k * width, T(0));
     n = std::min(n, width);
-    if (b.col != 1) {
+    if (b.col == 1) {
+        for (ptrdiff_t p = 0; p < k; ++p)
+            for (ptrdiff_t j = 0; j < n; ++j) panel[p * width + j] = b.data[p * b.row + j];
+    } else {
         for (ptrdiff_t j = 0; j < n; ++j)
             for (ptrdiff_t p = 0; p < k; ++p)
                 panel[p * width + j] = b.data[p * b.row + j * b.col];
-        return;
     }
-    for (ptrdiff_t p = 0; p < k; ++p, panel += width, b.data += b.row) {
-        if (n == width)
-            std::memcpy(panel, b.data, width * sizeof(T));
-        else
-            for (ptrdiff_t j = 0; j < n; ++j) panel[j] = b.data[j];
-    }
-}
-
-template <int bytes, typename T>
-SKREG_INLINE void pack(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *packed) {
-    constexpr ptrdiff_t width = Vector<T, bytes>::width;
-    ptrdiff_t j = 0;
-    for (; j + width < n; j += 2 * width)
-        pack_panel<2 * width>(b.from(0, j), k, n - j, packed + j * k);
-    if (j < n) pack_panel<width>(b.from(0, j), k, n - j, packed + j * k);
 }
 
 // A tile of `rows` times `vectors` vectors, of which C takes the first n columns.
 template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t k, ptrdiff_t n, T *c,
-                       ptrdiff_t ldc, bool accumulate) {
+SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t panel_row, ptrdiff_t k,
+                       ptrdiff_t n, T *c, ptrdiff_t ldc, bool accumulate) {
     using V = typename Vector<T, bytes>::type;
     using Stored = typename Vector<T, bytes>::stored;
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     V sum[rows][vectors] = {};
-    for (ptrdiff_t p = 0; p < k; ++p, a.data += a.col, panel += vectors * width) {
+    for (ptrdiff_t p = 0; p < k; ++p, a.data += a.col, panel += panel_row) {
         V b[vectors];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) b[v] = *(const Stored *)(panel + v * width);
@@ -97,46 +83,55 @@ SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t k, ptrdiff_t n, T
     }
 }
 
-// A row of tiles: the next `rows` rows of A, while there are as many, along all panels.
-template <int rows, int bytes, typename T>
-SKREG_INLINE void strips(ptrdiff_t &i, ptrdiff_t m, Operand<T> a, const T *packed,
-                         ptrdiff_t k, ptrdiff_t n, T *c, ptrdiff_t ldc, bool accumulate) {
-    constexpr ptrdiff_t width = Vector<T, bytes>::width;
-    for (; i + rows <= m; i += rows) {
-        const Operand<T> strip = a.from(i, 0);
-        T *out = c + i * ldc;
-        ptrdiff_t j = 0;
-        for (; j + width < n; j += 2 * width)
-            tile<rows, 2, bytes>(strip, packed + j * k, k, n - j, out + j, ldc, accumulate);
-        if (j < n)
-            tile<rows, 1, bytes>(strip, packed + j * k, k, n - j, out + j, ldc, accumulate);
+// Tiles of `rows` rows, from row i of A as long as there are as many.
+template <int rows, int vectors, int bytes, typename T>
+SKREG_INLINE void tiles(ptrdiff_t &i, ptrdiff_t m, Operand<T> a, const T *panel,
+                        ptrdiff_t panel_row, ptrdiff_t k, ptrdiff_t n, T *c, ptrdiff_t ldc,
+                        bool accumulate) {
+    for (; i + rows <= m; i += rows)
+        tile<rows, vectors, bytes>(a.from(i, 0), panel, panel_row, k, n, c + i * ldc, ldc,
+                                   accumulate);
+}
+
+// C (m, n) = A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors. Rows of B
+// that fill the panel are read where they lie.
+template <int rows, int vectors, int bytes, typename T>
+SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
+                                ptrdiff_t k, T *c, ptrdiff_t ldc, bool accumulate) {
+    constexpr ptrdiff_t width = vectors * Vector<T, bytes>::width;
+    alignas(64) T packed[PANEL_ROWS * width];
+    const T *panel = b.data;
+    ptrdiff_t panel_row = b.row, i = 0;
+    if (b.col != 1 || n < width) {
+        pack_panel<width>(b, k, n, packed);
+        panel = packed;
+        panel_row = width;
     }
+    if constexpr (rows == 12) {
+        tiles<12, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+        tiles<8, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+    }
+    if constexpr (rows == 6)
+        tiles<6, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+    tiles<4, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+    tiles<2, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+    tiles<1, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
 }
 
-template <typename T> T *packing_buffer() {
-    alignas(64) static thread_local T buffer[BLOCK_INNER * BLOCK_COLS];
-    return buffer;
-}
-
-// C (m, n) = A (m, k) @ B (k, n), or added to C, in strips of nearly `rows` rows.
 template <int bytes, int rows, typename T>
 SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
                           bool accumulate, T *c) {
-    T *packed = packing_buffer<T>();
-    for (ptrdiff_t p = 0; p < k; p += BLOCK_INNER) {
-        const ptrdiff_t inner = std::min(BLOCK_INNER, k - p);
-        for (ptrdiff_t j = 0; j < n; j += BLOCK_COLS) {
-            const ptrdiff_t cols = std::min(BLOCK_COLS, n - j);
-            pack<bytes>(b.from(p, j), inner, cols, packed);
-            const Operand<T> left = a.from(0, p);
-            const bool add = accumulate || p > 0;
-            ptrdiff_t i = 0;
-            if constexpr (rows > 8) strips<rows, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
-            if constexpr (rows > 4) strips<rows / 3 * 2, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
-            strips<4, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
-            strips<2, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
-            strips<1, bytes>(i, m, left, packed, inner, cols, c + j, n, add);
-        }
+    constexpr ptrdiff_t width = Vector<T, bytes>::width;
+    for (ptrdiff_t p = 0; p < k; p += PANEL_ROWS) {
+        const ptrdiff_t inner = std::min(PANEL_ROWS, k - p);
+        const bool add = accumulate || p > 0;
+        ptrdiff_t j = 0;
+        for (; j + width < n; j += 2 * width)
+            panel_product<rows, 2, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner, c + j,
+                                          n, add);
+        if (j < n)
+            panel_product<rows, 1, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner, c + j,
+                                          n, add);
     }
 }
 
