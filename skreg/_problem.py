@@ -212,9 +212,9 @@ class Composite:
                 self.penalized[s] = True
         self.has_kink = bool(self._kinks)
 
-    def smooth_value(self, theta):
-        """Return f(theta)."""
-        return self._problem.data_value(theta) + sum(
+    def smooth_penalty(self, theta):
+        """Return the part of f(theta) that is not the data term."""
+        return sum(
             penalty.smooth_part(theta[s].reshape(shape), lam)[0]
             for penalty, lam, s, shape in self._smooth
         )

@@ -187,7 +187,7 @@ class L2(Penalty):
     is_smooth = is_convex = is_separable = has_metric_prox = True
 
     def value(self, W, lam=1.0):
-        return float(lam / 2 * np.sum(np.square(W, dtype=np.float64)))
+        return float(lam / 2 * np.square(W, dtype=np.float64).sum())
 
     def gradient(self, W, lam=1.0):
         W, lam = _cast(W, lam)
@@ -221,7 +221,7 @@ class L1(Penalty):
     is_convex = is_separable = has_metric_prox = True
 
     def value(self, W, lam=1.0):
-        return float(lam * np.sum(np.abs(W), dtype=np.float64))
+        return float(lam * np.abs(W).sum(dtype=np.float64))
 
     def gradient(self, W, lam=1.0):
         W, lam = _cast(W, lam)
@@ -229,7 +229,7 @@ class L1(Penalty):
 
     def prox(self, W, step, lam=1.0):
         W, threshold = _cast(W, step * lam)
-        return W - np.clip(W, -threshold, threshold)
+        return W - np.minimum(np.maximum(W, -threshold), threshold)
 
     def shrink(self, W, step, lam=1.0):
         return self.prox(W, step, lam)

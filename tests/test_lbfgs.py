@@ -471,9 +471,12 @@ def test_objective_never_increases(penalty, activation):
     best = np.minimum.accumulate(np.append(objective.value(start), F))
     assert np.all(F <= best[:-1] * (1 + 10 * EPS))
     assert len(F) == len(iterates) == result.n_iter
-    assert [value for _, value, _ in iterates] == result.history["objective"]
-    assert [n for _, _, n in iterates] == list(range(1, len(F) + 1))
-    assert_allclose([objective.value(theta) for theta, _, _ in iterates], F, rtol=1e-14)
+    assert [value for _, value, _, _ in iterates] == result.history["objective"]
+    assert [n for _, _, _, n in iterates] == list(range(1, len(F) + 1))
+    assert_allclose([objective.value(args[0]) for args in iterates], F, rtol=1e-14)
+    assert [h for _, _, h, _ in iterates] == [
+        objective.kink_value(args[0]) for args in iterates
+    ]
     assert_array_equal(iterates[-1][0], result.theta)
 
 
@@ -569,7 +572,7 @@ def test_ftol(penalty):
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
 def test_interrupts_keep_the_last_iterate(penalty):
-    def interrupt(theta, F, n_iter):
+    def interrupt(theta, F, h, n_iter):
         if n_iter == 5:
             raise KeyboardInterrupt
 
@@ -607,7 +610,7 @@ def test_interrupts_within_an_evaluation():
 
 
 def test_callbacks_may_stop():
-    result = network("l1").minimize(callback=lambda theta, F, n_iter: n_iter == 4)
+    result = network("l1").minimize(callback=lambda theta, F, h, n_iter: n_iter == 4)
     assert result.status is Status.CONVERGED
     assert result.n_iter == 4
 
@@ -746,7 +749,7 @@ def test_constraints(project, known_to_cross):
     )
     assert result.status is Status.CONVERGED
     assert result.n_iter < 100
-    assert all(np.isfinite(objective.kink_value(theta)) for theta, _, _ in values)
+    assert all(np.isfinite(objective.kink_value(theta)) for theta, *_ in values)
     # The projected gradient step leads nowhere.
     grad = objective.smooth_value_grad(result.theta)[1]
     moved = objective.kink_prox(result.theta - 0.1 * grad, 0.1)

@@ -281,23 +281,28 @@ def split(name, intercepts=False, lam=LAM):
     return problem, problem.composite(lam)
 
 
+def smooth_value(composite):
+    return lambda theta: composite.smooth_value_grad(theta)[0]
+
+
 @INTERCEPTS
 @over_penalties()
 def test_smooth_part_plus_kinks_is_the_objective(name, intercepts):
     problem, composite = split(name, intercepts)
     for scale in (0, 0.3, 1, 10):
         theta = scale * theta_at()
-        total = composite.smooth_value(theta) + composite.kink_value(theta)
+        total = composite.smooth_value_grad(theta)[0] + composite.kink_value(theta)
         assert_allclose(total, problem.value(theta, LAM), rtol=1e-13)
 
 
 @INTERCEPTS
 @over_penalties()
 def test_gradient_of_the_smooth_part_equals_finite_differences(name, intercepts):
-    composite, theta = split(name, intercepts)[1], theta_at()
+    (problem, composite), theta = split(name, intercepts), theta_at()
     value, grad = composite.smooth_value_grad(theta)
-    assert_allclose(value, composite.smooth_value(theta), rtol=1e-14)
-    differences = approx_fprime(theta, composite.smooth_value, 1e-7)
+    data = problem.data_value(theta)
+    assert_allclose(value, data + composite.smooth_penalty(theta), rtol=1e-14)
+    differences = approx_fprime(theta, smooth_value(composite), 1e-7)
     assert_allclose(grad, differences, rtol=1e-5, atol=1e-6)
 
 
@@ -306,7 +311,7 @@ def test_smooth_part_has_a_gradient_at_zero_weights(name):
     composite, theta = split(name)[1], theta_at()
     theta[: NETWORK.n_weights] = 0
     grad = composite.smooth_value_grad(theta)[1]
-    differences = approx_fprime(theta, composite.smooth_value, 1e-7)
+    differences = approx_fprime(theta, smooth_value(composite), 1e-7)
     assert_allclose(grad, differences, rtol=1e-5, atol=1e-6)
 
 
@@ -406,12 +411,11 @@ def test_cross_stops_at_zero_where_a_sign_changes():
 
 @over_penalties(KINKED)
 def test_nothing_has_a_kink_at_lambda_zero(name):
-    problem, composite = split(name, lam=np.zeros(2))
-    theta = theta_at()
+    composite, theta = split(name, lam=np.zeros(2))[1], theta_at()
     assert not composite.has_kink
     assert not composite.penalized.any()
     assert_array_equal(composite.kink_cross(theta, -theta), -theta)
-    assert composite.smooth_value(theta) == problem.data_value(theta)
+    assert composite.smooth_penalty(theta) == 0
 
 
 @over_penalties(["l1", "groups", "mcp"])

@@ -32,11 +32,11 @@ class Deterministic:
         solver as it stops the stochastic ones.
         """
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        complete = theta0
+        complete, objective = theta0, problem.composite(lam)
 
-        def record(theta, value, n_iter):
+        def record(theta, value, kink, n_iter):
             nonlocal complete
-            penalty = problem.penalty_value(theta, lam)
+            penalty = kink + objective.smooth_penalty(theta)
             data_loss = value - penalty
             ceased = monitor.update(n_iter, data_loss + penalty, theta, history)
             history["data_loss"].append(data_loss)
@@ -46,7 +46,7 @@ class Deterministic:
             return ceased and monitor.validate is not None
 
         result = prox_lbfgs(
-            problem.composite(lam),
+            objective,
             theta0,
             tol=self.tol,
             # J is flat to second order where its gradient vanishes.

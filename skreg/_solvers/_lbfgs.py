@@ -418,7 +418,7 @@ class _Run:
             if new.value == values[-1] and np.array_equal(new.theta, self.point.theta):
                 return self.ended(tol)
             step = self.accept(new, residual, step, longest=2 * start)
-            if callback and callback(new.theta, new.value, len(values) - 1):
+            if callback and callback(new.theta, new.value, new.kink, len(values) - 1):
                 return Status.CONVERGED
 
 
@@ -467,7 +467,7 @@ def prox_lbfgs(
         Number of pairs from which the curvature is estimated. The memory needed is
         ``2 * memory`` vectors.
     callback : callable or None
-        Called after each iteration with theta, F and the number of iterations; theta
+        Called after each iteration with theta, F, h and the number of iterations; theta
         must not be changed. A true return value ends the iteration, which then counts
         as converged.
 
