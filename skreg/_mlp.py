@@ -203,7 +203,8 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
 
     def _encode_targets(self, y, warm, incremental, classes):
         check_classification_targets(y)
-        if type_of_target(y) == "multiclass-multioutput":
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
             raise ValueError(
                 "RegMLPClassifier does not support multiclass-multioutput targets: y "
                 "must be 1D, or a multilabel indicator matrix of 0 and 1."
@@ -211,7 +212,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not warm:
-            self._set_classes(y if classes is None else np.asarray(classes), y)
+            self._set_classes(y if classes is None else np.asarray(classes), y, kind)
         elif classes is not None and set(classes) != set(self.classes_):
             raise ValueError(
                 f"classes={classes!r} is not the same as on the last call to "
@@ -228,11 +229,11 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             n_outputs = n_classes
         else:
             n_outputs = 1 if n_classes == 2 else n_classes
-        return self._indices(y), CLASSIFICATION_LOSSES[self._target_type], n_outputs
+        targets = self._indices(y, kind)
+        return targets, CLASSIFICATION_LOSSES[self._target_type], n_outputs
 
-    def _set_classes(self, labels, y):
-        multilabel = type_of_target(y).startswith("multilabel")
-        if multilabel:
+    def _set_classes(self, labels, y, kind):
+        if kind.startswith("multilabel"):
             if labels is not y and len(labels) != y.shape[1]:
                 raise ValueError(
                     f"classes has {len(labels)} entries, but y has {y.shape[1]} labels."
@@ -248,9 +249,9 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             )
         self._target_type = "binary" if len(self.classes_) == 2 else "multiclass"
 
-    def _indices(self, y, name="y"):
+    def _indices(self, y, kind, name="y"):
         """Class indices of shape (n, 1), or the indicator matrix."""
-        if type_of_target(y).startswith("multilabel") != self._is_multilabel():
+        if kind.startswith("multilabel") != self._is_multilabel():
             raise ValueError(f"{name} is of another kind than in the first fit.")
         if self._is_multilabel():
             y = y.toarray() if sparse.issparse(y) else np.asarray(y)
@@ -260,16 +261,18 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
                     "expected."
                 )
             return y.astype(np.float64)
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
+        indices = np.searchsorted(self.classes_, y)
+        known = self.classes_.take(indices, mode="clip") == y
+        if not known.all():
             raise ValueError(
                 f"`{name}` has classes not in `self.classes_`. `self.classes_` has "
                 f"{self.classes_}. '{name}' has {np.unique(y)}."
             )
-        return np.searchsorted(self.classes_, y).astype(np.float64)[:, None]
+        return indices.astype(np.float64)[:, None]
 
     def _encode_validation_targets(self, y, n_outputs):
-        return self._indices(y if sparse.issparse(y) else np.asarray(y), "y_val")
+        y = y if sparse.issparse(y) else np.asarray(y)
+        return self._indices(y, type_of_target(y), "y_val")
 
     def _class_weighting(self, y, targets, sample_weight, incremental):
         if self.class_weight is None:
