@@ -197,7 +197,7 @@ class Composite:
     """
 
     def __init__(self, problem, lam):
-        self._problem = problem
+        self._problem, self._lam = problem, lam
         self._smooth, self._kinks = [], []
         self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
         for layer, penalty, s, shape in problem.blocks():
@@ -212,12 +212,11 @@ class Composite:
                 self.penalized[s] = True
         self.has_kink = bool(self._kinks)
 
-    def smooth_penalty(self, theta):
-        """Return the part of f(theta) that is not the data term."""
-        return sum(
-            penalty.smooth_part(theta[s].reshape(shape), lam)[0]
-            for penalty, lam, s, shape in self._smooth
-        )
+    def penalty_value(self, theta, kink):
+        """Return all penalties at theta, where h is `kink`."""
+        if not self._smooth:
+            return kink
+        return self._problem.penalty_value(theta, self._lam)
 
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""

@@ -36,7 +36,7 @@ class Deterministic:
 
         def record(theta, value, kink, n_iter):
             nonlocal complete
-            penalty = kink + objective.smooth_penalty(theta)
+            penalty = objective.penalty_value(theta, kink)
             data_loss = value - penalty
             ceased = monitor.update(n_iter, data_loss + penalty, theta, history)
             history["data_loss"].append(data_loss)

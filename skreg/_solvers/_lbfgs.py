@@ -147,7 +147,8 @@ class LBFGSMemory:
             row, self._order = k, np.arange(k + 1)
         else:
             k -= 1
-            row, self._order = self._order[0], np.r_[self._order[1:], self._order[:1]]
+            row = self._order[0]
+            self._order = np.concatenate((self._order[1:], self._order[:1]))
             self._sy[:-1, :-1] = self._sy[1:, 1:]
             self._yy[:-1, :-1] = self._yy[1:, 1:]
             self._ss[:-1] = self._ss[1:]
