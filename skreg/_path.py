@@ -22,11 +22,11 @@ from skreg._threads import single_blas_thread
 # Objectives that differ by less than this share count as equal.
 _EQUAL = 1e-6
 # Polishing: a network is fitted again where another one is better by this share.
-_MAX_SWEEPS, _WORTH_A_FIT = 3, 1e-2
+_MAX_SWEEPS, _WORTH_A_FIT = 3, 5e-3
 # After the first fit of a path with hidden layers: factor on the tolerance, since what
-# is left to be gained at one lambda is gained at the next; its upper limit; and one on
-# the violation of the optimality conditions, as a share of lambda.
-_LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
+# is left to be gained at one lambda is gained at the next; its upper limit; one on the
+# violation of the optimality conditions, as a share of lambda; and one on iterations.
+_LOOSER, _LOOSEST, _LAMBDA_SHARE, _SHORT = 30.0, 3e-3, 0.3, 300
 _MAX_EXTENSION = 20
 
 
@@ -139,7 +139,8 @@ def reg_mlp_path(
     worse than another network of the path, at their own lambda, are fitted again from
     there (where it matters, else replaced by it), in up to 3 sweeps. So the objective
     rises with lambda, and the penalty divided by lambda falls. After the first fit, its
-    tolerance is looser, up to 30 times `tol`: the next fit goes on where one stops.
+    tolerance is looser, up to 30 times `tol`, and no fit has more than 300 iterations:
+    the next fit goes on where one stops.
 
     Examples
     --------
@@ -313,7 +314,8 @@ class Walk:
         if self.is_exact and not self.is_linear:
             tol = training.solver.tol
             looser = max(tol, min(_LOOSER * tol, _LOOSEST))
-            self._next_solver = replace(training.solver, tol=looser)
+            shorter = min(training.solver.max_iter, _SHORT)
+            self._next_solver = replace(training.solver, tol=looser, max_iter=shorter)
         self.n_fits = self.n_unconverged = 0
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
@@ -460,7 +462,9 @@ class Walk:
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         self.n_fits += 1
-        self.n_unconverged += result.status in (Status.MAX_ITER, Status.NON_FINITE)
+        is_short = solver.max_iter < self._solver.max_iter
+        at_limit = result.status is Status.MAX_ITER and not is_short
+        self.n_unconverged += at_limit or result.status is Status.NON_FINITE
         if isinstance(training.solver, Deterministic):
             self._scale = self._scale or result.state
         else:

@@ -6,10 +6,15 @@ A `Problem` knows data, network, loss and penalties; lambda is an argument of wh
 computes, never a part of it, so that one problem serves a whole path.
 """
 
+from functools import cached_property
+
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skreg._core import Data, loss_gradient, loss_sum
 from skreg.penalties import without_groups
+
+_ROWS_PER_PASS = 4096  # where rows are converted to float64
 
 
 class Problem:
@@ -59,6 +64,7 @@ class Problem:
         self.penalize_intercepts = penalize_intercepts
         self.dtype = np.dtype(dtype)
         self.rows = rows
+        self._X, self._weights = X, sample_weight
         y = np.ascontiguousarray(y, self.dtype)
         s = sample_weight
         if s is not None:
@@ -139,6 +145,19 @@ class Problem:
             if np.isfinite(unit) and unit > 0:
                 return unit
         return 1.0
+
+    @cached_property
+    def input_mean(self):
+        """Weighted mean of the training rows of X, of shape (p,)."""
+        n, p = self._X.shape
+        share = np.zeros(n)
+        rows = slice(None) if self.rows is None else self.rows
+        share[rows] = 1.0 if self._weights is None else self._weights[rows]
+        share /= self.weight_sum
+        mean = np.zeros(p)
+        for batch in gen_batches(n, _ROWS_PER_PASS):
+            mean += self._X[batch].T @ share[batch]
+        return mean
 
     def _full_batch(self):
         if self._net is None:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from skreg._solvers._centered import Centered
 from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
+
+# Pairs of vectors: so many for small networks, fewer where they would fill the memory.
+_PAIRS, _FEWEST_PAIRS, _PAIR_ENTRIES = 50, 10, 2**24
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,15 @@ class Deterministic:
         solver as it stops the stochastic ones.
         """
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        complete, objective = theta0, problem.composite(lam)
+        complete, network = theta0, problem.network
+        free = not problem.penalize_intercepts
+        center = problem.input_mean if free else np.zeros(network.units[0])
+        objective = Centered(problem.composite(lam), network, center)
 
         def record(theta, value, kink, n_iter):
             nonlocal complete
             penalty = objective.penalty_value(theta, kink)
+            theta = objective.leave(theta)
             data_loss = value - penalty
             ceased = monitor.update(n_iter, data_loss + penalty, theta, history)
             history["data_loss"].append(data_loss)
@@ -47,7 +57,7 @@ class Deterministic:
 
         result = prox_lbfgs(
             objective,
-            theta0,
+            objective.enter(theta0),
             tol=self.tol,
             # J is flat to second order where its gradient vanishes.
             ftol=self.tol**2,
@@ -57,8 +67,11 @@ class Deterministic:
                 state if isinstance(state, float) else problem.gradient_unit(theta0)
             ),
             steady=0.01 * self.tol,
+            memory=max(_FEWEST_PAIRS, min(_PAIRS, _PAIR_ENTRIES // theta0.size)),
             callback=record,
+            judged_gradient=objective.original_gradient,
         )
+        result.theta = objective.leave(result.theta)
         n_complete = len(history["data_loss"])
         if result.status is Status.INTERRUPTED:
             if n_complete == 0:

@@ -216,10 +216,13 @@ class _Run:
         Unit of the tolerance.
     n_fun : int
         Evaluations of f.
+    judged_gradient : callable
+        See `prox_lbfgs`.
     """
 
-    def __init__(self, objective, theta0, scale, n_pairs):
+    def __init__(self, objective, theta0, scale, n_pairs, judged_gradient):
         self.objective = objective
+        self.judged_gradient = judged_gradient
         self.memory = LBFGSMemory(theta0.size, n_pairs)
         self.n_fun = 0
         if objective.has_kink:
@@ -250,13 +253,13 @@ class _Run:
             return _Point(theta)
         return _Point(theta, value, kink, grad.copy(), steepest)
 
-    def prox_gradient(self, point, step):
+    def prox_gradient(self, theta, grad, step):
         """Return z, and R = (x − z) / γ without rounding where h does not act."""
-        z = point.theta - step * point.grad
+        z = theta - step * grad
         if not self.objective.has_kink:
-            return z, point.grad
+            return z, grad
         z = self.objective.kink_prox(z, step)
-        return z, np.where(self.free, point.grad, (point.theta - z) / step)
+        return z, np.where(self.free, grad, (theta - z) / step)
 
     def violation(self):
         """Return the distance of 0 from ∂F at the iterate, in the maximum norm.
@@ -267,10 +270,11 @@ class _Run:
         point = self.point
         if point.grad is None:
             return inf
+        grad = self.judged_gradient(point.grad)
         if not self.objective.has_kink:
-            return point.steepest
+            return float(np.abs(grad).max())
         length = _STRICT * np.abs(point.theta[~self.free]).max(initial=0.0) or 1.0
-        _, residual = self.prox_gradient(point, length / self.scale)
+        _, residual = self.prox_gradient(point.theta, grad, length / self.scale)
         return float(np.abs(residual).max())
 
     def first_step(self):
@@ -289,10 +293,12 @@ class _Run:
         return length * length / curvature
 
     def least_step(self):
-        """Return the smallest γ for which x − γ∇f keeps some digits of ∇f."""
-        point = self.point
-        move = _LEAST_MOVE * float(np.abs(point.theta).max())
-        return move / point.steepest if point.steepest else 0.0
+        """Return the smallest γ for which R, where h acts, keeps some digits of ∇f."""
+        theta, grad = self.point.theta, self.point.grad
+        if self.objective.has_kink:
+            theta, grad = theta[~self.free], grad[~self.free]
+        steepest = float(np.abs(grad).max())
+        return _LEAST_MOVE * float(np.abs(theta).max()) / steepest if steepest else 0.0
 
     def decreases(self, value, predicted):
         """Whether F decreases by a share of the predicted change, up to rounding."""
@@ -351,7 +357,7 @@ class _Run:
             step /= 2
             if not least < step < inf:
                 return None
-            z, residual = self.prox_gradient(self.point, step)
+            z, residual = self.prox_gradient(self.point.theta, self.point.grad, step)
 
     def accept(self, new, residual, step, longest):
         """Move to a new point, learn from it, and return the next γ <= longest.
@@ -361,13 +367,13 @@ class _Run:
         s, change = new.theta - self.point.theta, new.grad - self.point.grad
         y = change
         if self.objective.has_kink:
-            y = self.prox_gradient(new, step)[1] - residual
+            y = self.prox_gradient(new.theta, new.grad, step)[1] - residual
         self.memory.push(s, y)
         self.values.append(new.value)
         self.point = new
         self.lowest = min(self.lowest, new.value)
-        curvature = float(s @ change)
-        step = curvature / float(change @ change) if curvature > 0 else inf
+        curvature, square = float(s @ change), float(change @ change)
+        step = curvature / square if curvature > 0 and square > 0 else inf
         return min(max(step, longest / 8), longest)
 
     def has_settled(self, share, window):
@@ -398,10 +404,10 @@ class _Run:
         values, step = self.values, self.first_step()
         while True:
             start = step = max(step, self.least_step())
-            z, residual = self.prox_gradient(self.point, step)
+            z, residual = self.prox_gradient(self.point.theta, self.point.grad, step)
             self.residuals.append(float(np.abs(residual).max()))
-            if self.residuals[-1] <= tol * self.scale and self.is_optimal(tol):
-                if self.has_settled(steady, ftol_window):
+            if self.residuals[-1] <= tol * self.scale:
+                if self.has_settled(steady, ftol_window) and self.is_optimal(tol):
                     return Status.CONVERGED
             if ftol > _EPS and len(values) > ftol_window:
                 if self.has_settled(ftol, ftol_window):
@@ -436,8 +442,9 @@ def prox_lbfgs(
     max_fun=15000,
     scale=None,
     steady=inf,
-    memory=30,
+    memory=50,
     callback=None,
+    judged_gradient=lambda grad: grad,
 ):
     """Minimize F = f + h with a monotone, proximal quasi-Newton method.
 
@@ -471,6 +478,10 @@ def prox_lbfgs(
         Called after each iteration with theta, F, h and the number of iterations; theta
         must not be changed. A true return value ends the iteration, which then counts
         as converged.
+    judged_gradient : callable
+        Maps the gradient of f to the one of which the first-order conditions are asked,
+        for an objective whose own coordinates are not the ones that matter. They may
+        differ where h does not act.
 
     Returns
     -------
@@ -485,7 +496,7 @@ def prox_lbfgs(
         - state: the scale, for warm starts to which `tol` shall mean the same.
     """
     theta0 = np.array(theta0, dtype=np.float64)
-    run = _Run(objective, theta0, scale, memory)
+    run = _Run(objective, theta0, scale, memory, judged_gradient)
     try:
         status = run.minimize(
             tol, steady, ftol, ftol_window, max_iter, max_fun, callback
