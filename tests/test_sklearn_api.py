@@ -162,7 +162,7 @@ SINGLE = pytest.mark.parametrize("estimator", [SingleClassifier, SingleRegressor
 @SINGLE
 @pytest.mark.parametrize(
     "params",
-    [LBFGS, LBFGS | {"penalty": "l1"}, LBFGS | {"hidden_layer_sizes": ()}],
+    [LBFGS, LBFGS | {"penalty": "l1"}, LBFGS | CONVEX],
     ids=str,
 )
 def test_lbfgs_passes_every_check_in_float32(estimator, params):
