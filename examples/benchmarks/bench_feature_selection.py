@@ -5,7 +5,8 @@ Which inputs does a sparse network keep, and are they worth keeping?
 Selects 10, 20 and 50 inputs of four data sets with
 
 * skreg: a network with a group lasso on the rows of every matrix, along a path of
-  rising lambda, each fit started from the one before (dense to sparse);
+  rising lambda, each fit started from the one before (dense to sparse), and reweighted
+  by it where lambda is large;
 * LassoNet (Lemhadri, Ruan, Abraham, Tibshirani 2021; ``pip install lassonet``, skipped
   where missing), with its default settings and as many hidden units;
 * L1 logistic regression, along a path from sparse to dense (a skreg network without
@@ -133,15 +134,15 @@ def reference_lambda(X, y):
     return GroupLasso().lambda_max(X.T @ (Y.mean(axis=0) - Y) / len(X))
 
 
-def skreg_path(X, y, seed, ratio=1.15, n_steps=100, n_dense_steps=500, n_plain=200):
-    """Group lasso down to n_plain inputs, from there on reweighted.
+def skreg_path(X, y, seed, ratio=1.15, n_steps=100, n_dense_steps=500, adaptive=0.08):
+    """Group lasso; from `adaptive` times the reference lambda on, reweighted.
 
-    The group lasso removes noise, but shrinks what it keeps, and among correlated
-    inputs spreads the weights rather than to choose. Few inputs are better chosen by
-    an adaptive group lasso, which divides the penalty of an input by its weight in the
-    model before (Zou 2006; Candes, Wakin and Boyd 2008): large weights are shrunk
-    little, small ones vanish. Scaling the inputs by these weights does the same. To
-    begin with it would make permanent what a network with all inputs overfits.
+    Small lambda removes noise. Large lambda has to choose among correlated inputs, and
+    there the group lasso spreads the weights, for it shrinks all of them alike. Hence
+    the adaptive group lasso (Zou 2006; Candes, Wakin and Boyd 2008): the penalty of an
+    input is divided by its weight in the model before, so that the large ones are
+    shrunk little and the small ones vanish. The same is done by scaling the inputs with
+    these weights. From the start it would also keep what the dense network overfits.
     """
     batch_size = min(100, len(X))
     n_batches = -(-len(X) // batch_size)
@@ -154,15 +155,15 @@ def skreg_path(X, y, seed, ratio=1.15, n_steps=100, n_dense_steps=500, n_plain=2
         warm_start=True,
         random_state=seed,
     )
-    lam, scores, scale = 1e-3 * reference_lambda(X, y), [], np.ones_like(X[0])
+    unit, lam, scores, scale = reference_lambda(X, y), 1e-3, [], np.ones_like(X[0])
     while not scores or np.count_nonzero(scores[-1]) > min(SIZES):
         steps = n_steps if scores else n_dense_steps
-        network.set_params(reg_lambda=lam, max_iter=-(-steps // n_batches))
+        network.set_params(reg_lambda=lam * unit, max_iter=-(-steps // n_batches))
         scores.append(scale * network.fit(scale * X, y).feature_importances_)
-        used = scores[-1] > 0
-        if np.count_nonzero(used) <= n_plain:
-            # The network computes the same after the change of scale.
+        if lam >= adaptive:
+            used = scores[-1] > 0
             before, scale = scale, scores[-1] / scores[-1][used].mean()
+            # The network still computes the same.
             network.coefs_[0][used] *= (before[used] / scale[used])[:, None]
         lam *= ratio
     return scores

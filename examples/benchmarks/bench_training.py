@@ -94,7 +94,8 @@ SHAPES = [
     Shape(6000, 784, 10, (256, 128), 200),
     Shape(5120, 100, 10, (512, 512), 256),
 ]
-PENALTY_SHAPES = SHAPES[1:4]
+PENALTY_SHAPES = SHAPES[1:5]
+PENALTIES = ["l1", "l2", "elasticnet", "group_lasso", "sparse_group_lasso"]
 
 
 class Problem(NamedTuple):
@@ -326,7 +327,7 @@ def compare_fits(dtype, repeats):
 
 def compare_penalties(dtype, repeats, target):
     modes = ["coupled", "decoupled", "proximal"]
-    variants = list(product(["l1", "l2", "elasticnet"], modes))
+    variants = list(product(PENALTIES, modes))
     fits = {"none": partial(fit_skreg, penalty=None, decay_mode="auto")} | {
         (penalty, mode): partial(fit_skreg, penalty=penalty, decay_mode=mode)
         for penalty, mode in variants
@@ -335,7 +336,7 @@ def compare_penalties(dtype, repeats, target):
         times = step_times(fits, make_problem(shape, dtype), repeats, target)
         print(f"{shape}: {number(min(times['none']))} us per step without penalty")
         print_row("  step time / without penalty", modes)
-        for penalty in ["l1", "l2", "elasticnet"]:
+        for penalty in PENALTIES:
             cells = [
                 ratio(times[penalty, mode], times["none"], unit="") for mode in modes
             ]

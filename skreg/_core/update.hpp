@@ -150,6 +150,7 @@ struct UpdateRule {
 
     void add_group(const GroupBlock &block) {
         groups.push_back(block);
+        groups.back().in_place = block.are_side_by_side();
         if (buffer.size() < size_t(3 * block.largest())) buffer.resize(3 * block.largest());
     }
 };
@@ -179,13 +180,13 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first, 
     const StepScalars<T> s = step_scalars<T>(rule.method, lr, t, rule.hyper);
     T *buffer = reinterpret_cast<T *>(rule.buffer.data());
     for (const GroupBlock &block : rule.groups)
-        groups_before(block, lr, theta, grad, buffer);
+        groups_before(block, T(lr), theta, grad, buffer);
     for (size_t k = 0; k < rule.segments.size(); k += 7)
         update_segment(rule.method, &rule.segments[k], theta, grad, first, second, s);
     const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
     for (const GroupBlock &block : rule.groups)
         groups_after(
-            block, double(s.tau), second, adaptive,
+            block, s.tau, second, adaptive,
             [&s](T v) { return std::sqrt(v) * s.metric_scale + s.epsilon; }, theta, buffer);
 }
 

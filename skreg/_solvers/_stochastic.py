@@ -347,11 +347,17 @@ def compile_rule(solver, problem, lam):
             python_blocks.append(block)
             continue
         if type(penalty) in (GroupLasso, SparseGroupLasso):
-            groups.append(
-                (s.start, *_group_block(penalty, strength, shape, *terms[:2]))
-            )
-            if mode == "decoupled":  # both shrinks belong together
-                continue
+            partition = penalty.partition(shape)
+            kappa = strength * _group_share(penalty) * partition.factor
+            if (
+                kappa.size == np.prod(shape) and np.ptp(kappa) == 0
+            ):  # of one weight each
+                slot, l1, *others = terms
+                terms = slot, l1 + kappa[0], *others
+            else:
+                groups.append((s.start, *shape, *_group_block(partition, kappa, terms)))
+                if mode == "decoupled":  # both shrinks belong together
+                    continue
         elementwise[s.start] = terms
     segments = []
     for s in problem.network.slices:
@@ -388,19 +394,14 @@ def _elementwise(penalty, lam, mode):
     return None
 
 
-def _group_block(penalty, lam, shape, slot, l1):
-    """Rows, columns, ... and strengths of a group block, as `Rule` reads them."""
-    groups = penalty.partition(shape)
-    share = 1.0 - penalty.l1_ratio if isinstance(penalty, SparseGroupLasso) else 1.0
-    lines = np.argsort(groups.index, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(groups.index))])
-    kappa = lam * share * groups.factor
-    return (
-        *shape,
-        groups.axis == 1,
-        slot,
-        l1,
-        bounds.tolist(),
-        lines.tolist(),
-        kappa.tolist(),
-    )
+def _group_share(penalty):
+    return 1.0 - penalty.l1_ratio if isinstance(penalty, SparseGroupLasso) else 1.0
+
+
+def _group_block(partition, kappa, terms):
+    """What `Rule` reads of a block of groups after its place and shape."""
+    slot, l1, *_ = terms
+    lines = np.argsort(partition.index, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(partition.index))])
+    by_columns = partition.axis == 1
+    return by_columns, slot, l1, bounds.tolist(), lines.tolist(), kappa.tolist()
