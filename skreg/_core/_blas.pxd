@@ -2,8 +2,8 @@
 
 BLAS stores matrices by columns. A row-major matrix is the transpose of what BLAS
 sees, so C = op(A) op(B) is asked for as C' = op(B)' op(A)' without any copy. Sizes are
-`Py_ssize_t` outside and BLAS's `int` inside. Products that cost less than the call go
-to plain loops (matmul.hpp).
+`Py_ssize_t` outside and BLAS's `int` inside. Products for which our own loops are
+faster go there (matmul.hpp).
 """
 from cython cimport floating
 from scipy.linalg.cython_blas cimport dgemm, sgemm

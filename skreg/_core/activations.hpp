@@ -63,7 +63,13 @@ struct Silu {
 
 template <typename F, typename T>
 SKREG_CLONES void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
-                   ptrdiff_t cols) {
+                                ptrdiff_t cols) {
+    if (cols == 1) {
+        const T b = bias[0];
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < rows; ++i) z[i] = F::value(z[i] + b);
+        return;
+    }
     for (ptrdiff_t i = 0; i < rows; ++i, z += cols) {
 #pragma omp simd
         for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j]);
@@ -72,7 +78,8 @@ SKREG_CLONES void activate_rows(T *__restrict z, const T *__restrict bias, ptrdi
 
 template <typename F, typename T>
 SKREG_CLONES void activate_rows_with_slope(T *__restrict z, const T *__restrict bias,
-                              T *__restrict slope, ptrdiff_t rows, ptrdiff_t cols) {
+                                           T *__restrict slope, ptrdiff_t rows,
+                                           ptrdiff_t cols) {
     for (ptrdiff_t i = 0; i < rows; ++i, z += cols, slope += cols) {
 #pragma omp simd
         for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j], slope[j]);
@@ -97,7 +104,7 @@ void activate(int activation, T *z, const T *bias, T *slope, ptrdiff_t rows,
 // sums <- sums + column sums of a.
 template <typename T>
 SKREG_CLONES void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t cols,
-                 T *__restrict sums) {
+                              T *__restrict sums) {
     if (cols == 1) {
         T total = T(0);
 #pragma omp simd reduction(+ : total)
@@ -114,7 +121,7 @@ SKREG_CLONES void column_sums(const T *__restrict a, ptrdiff_t rows, ptrdiff_t c
 // delta <- delta * slope, four rows at a time so that the sums stay in registers.
 template <typename Slope, typename T>
 SKREG_CLONES void scale_and_sum(Slope slope, T *__restrict delta, const T *__restrict a,
-                   ptrdiff_t rows, ptrdiff_t cols, T *__restrict sums) {
+                                ptrdiff_t rows, ptrdiff_t cols, T *__restrict sums) {
     ptrdiff_t i = 0;
     for (; i + 4 <= rows; i += 4, delta += 4 * cols, a += 4 * cols) {
 #pragma omp simd
@@ -142,8 +149,7 @@ SKREG_CLONES void scale_and_sum(Slope slope, T *__restrict delta, const T *__res
 template <typename F, typename T>
 void scale_and_sum_from_value(T *delta, const T *a, ptrdiff_t rows, ptrdiff_t cols,
                               T *sums) {
-    scale_and_sum([](T v) { return F::slope_from_value(v); }, delta, a, rows, cols,
-                  sums);
+    scale_and_sum([](T v) { return F::slope_from_value(v); }, delta, a, rows, cols, sums);
 }
 
 // delta <- delta * phi'; its column sums (the intercepts' gradient) are added to `sums`.
@@ -152,8 +158,7 @@ void backprop_activation(int activation, T *delta, const T *a, const T *slope,
                          ptrdiff_t rows, ptrdiff_t cols, T *sums) {
     switch (activation) {
     case IDENTITY: return column_sums(delta, rows, cols, sums);
-    case LOGISTIC:
-        return scale_and_sum_from_value<Logistic>(delta, a, rows, cols, sums);
+    case LOGISTIC: return scale_and_sum_from_value<Logistic>(delta, a, rows, cols, sums);
     case TANH: return scale_and_sum_from_value<Tanh>(delta, a, rows, cols, sums);
     case RELU: return scale_and_sum_from_value<Relu>(delta, a, rows, cols, sums);
     case LEAKY_RELU:
@@ -167,10 +172,11 @@ void backprop_activation(int activation, T *delta, const T *a, const T *slope,
 // A layer with one output, rows of f, under weights v: delta = f v' * phi', its column
 // sums, and the gradient a' f of v, in one pass; the sums are added to `sums` and `grad`.
 template <typename Slope, typename T>
-SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f, const T *__restrict v,
-                                 const T *__restrict a, const T *__restrict source,
-                                 ptrdiff_t rows, ptrdiff_t cols, T *__restrict delta,
-                                 T *__restrict sums, T *__restrict grad) {
+SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f,
+                                 const T *__restrict v, const T *__restrict a,
+                                 const T *__restrict source, ptrdiff_t rows,
+                                 ptrdiff_t cols, T *__restrict delta, T *__restrict sums,
+                                 T *__restrict grad) {
     ptrdiff_t i = 0;
     for (; i + 4 <= rows; i += 4, a += 4 * cols, source += 4 * cols, delta += 4 * cols) {
         const T f0 = f[i], f1 = f[i + 1], f2 = f[i + 2], f3 = f[i + 3];
@@ -178,7 +184,8 @@ SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f, const T *__
         for (ptrdiff_t j = 0; j < cols; ++j) {
             const ptrdiff_t j1 = j + cols, j2 = j1 + cols, j3 = j2 + cols;
             const T d0 = f0 * v[j] * slope(source[j]), d1 = f1 * v[j] * slope(source[j1]);
-            const T d2 = f2 * v[j] * slope(source[j2]), d3 = f3 * v[j] * slope(source[j3]);
+            const T d2 = f2 * v[j] * slope(source[j2]),
+                    d3 = f3 * v[j] * slope(source[j3]);
             grad[j] += (f0 * a[j] + f1 * a[j1]) + (f2 * a[j2] + f3 * a[j3]);
             sums[j] += (d0 + d1) + (d2 + d3);
             delta[j] = d0;
@@ -205,11 +212,14 @@ void spread_from_value(const T *f, const T *v, const T *a, ptrdiff_t rows, ptrdi
 }
 
 template <typename T>
-void backprop_one_output(int activation, const T *f, const T *v, const T *a, const T *slope,
-                         ptrdiff_t rows, ptrdiff_t cols, T *delta, T *sums, T *grad) {
+void backprop_one_output(int activation, const T *f, const T *v, const T *a,
+                         const T *slope, ptrdiff_t rows, ptrdiff_t cols, T *delta,
+                         T *sums, T *grad) {
     switch (activation) {
-    case IDENTITY: return spread_from_value<Identity>(f, v, a, rows, cols, delta, sums, grad);
-    case LOGISTIC: return spread_from_value<Logistic>(f, v, a, rows, cols, delta, sums, grad);
+    case IDENTITY:
+        return spread_from_value<Identity>(f, v, a, rows, cols, delta, sums, grad);
+    case LOGISTIC:
+        return spread_from_value<Logistic>(f, v, a, rows, cols, delta, sums, grad);
     case TANH: return spread_from_value<Tanh>(f, v, a, rows, cols, delta, sums, grad);
     case RELU: return spread_from_value<Relu>(f, v, a, rows, cols, delta, sums, grad);
     case LEAKY_RELU:

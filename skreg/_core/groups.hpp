@@ -92,7 +92,8 @@ template <typename T> SKREG_INLINE T norm(const T *u, ptrdiff_t n) {
 }
 
 // u <- (1 - cut / ||u||)_+ u
-template <typename T> SKREG_INLINE void shrink_group(T *__restrict u, ptrdiff_t n, T cut) {
+template <typename T>
+SKREG_INLINE void shrink_group(T *__restrict u, ptrdiff_t n, T cut) {
     const T length = norm(u, n), factor = length > cut ? T(1) - cut / length : T(0);
 #pragma omp simd
     for (ptrdiff_t i = 0; i < n; ++i) u[i] *= factor;
@@ -135,8 +136,10 @@ SKREG_INLINE void metric_group_prox(T *__restrict u, const T *__restrict d,
         }
         const T move = (phi * std::sqrt(phi) - phi) / psi;
         s += move;
-        if (s <= T(0)) s = excess / norm(d, n);  // a lower bound of the root
-        else if (!(std::abs(move) > close * s)) break;
+        if (s <= T(0))
+            s = excess / norm(d, n);  // a lower bound of the root
+        else if (!(std::abs(move) > close * s))
+            break;
     }
 #pragma omp simd
     for (ptrdiff_t i = 0; i < n; ++i) u[i] = s * p[i] / (s * d[i] + kappa);
@@ -168,8 +171,8 @@ SKREG_CLONES void groups_before(const GroupBlock &block, T lr, T *w, T *grad, T 
     }
 }
 
-// The prox after the move, at step tau. Where the optimizer is adaptive, `metric` maps the
-// entries of `second` to D; else D = 1.
+// The prox after the move, at step tau. Where the optimizer is adaptive, `metric` maps
+// the entries of `second` to D; else D = 1.
 template <typename T, typename Metric>
 SKREG_CLONES void groups_after(const GroupBlock &block, T tau, const T *second,
                                bool adaptive, Metric metric, T *w, T *buffer) {

@@ -76,8 +76,9 @@ struct Gamma {
 
 // n entries; weight s[i], or the constant `weight` where s is null.
 template <typename F, typename T>
-SKREG_CLONES double pointwise_run(T *__restrict f, const T *__restrict y, const T *__restrict s,
-                     ptrdiff_t n, T weight, T param, T scale) {
+SKREG_CLONES double pointwise_run(T *__restrict f, const T *__restrict y,
+                                  const T *__restrict s, ptrdiff_t n, T weight, T param,
+                                  T scale) {
     double total = 0.0;
     if (s) {
 #pragma omp simd reduction(+ : total)
@@ -112,8 +113,9 @@ double pointwise_loss(T *f, const T *y, const T *s, ptrdiff_t rows, ptrdiff_t co
 }
 
 template <typename T>
-SKREG_CLONES double multinomial_loss(T *__restrict f, const T *__restrict y, const T *__restrict s,
-                        ptrdiff_t rows, ptrdiff_t cols, T scale) {
+SKREG_CLONES double multinomial_loss(T *__restrict f, const T *__restrict y,
+                                     const T *__restrict s, ptrdiff_t rows,
+                                     ptrdiff_t cols, T scale) {
     double total = 0.0;
     for (ptrdiff_t i = 0; i < rows; ++i) {
         T *row = f + i * cols;

@@ -41,7 +41,8 @@ SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
     n = std::min(n, width);
     if (b.col == 1) {
         for (ptrdiff_t p = 0; p < k; ++p)
-            for (ptrdiff_t j = 0; j < n; ++j) panel[p * width + j] = b.data[p * b.row + j];
+            for (ptrdiff_t j = 0; j < n; ++j)
+                panel[p * width + j] = b.data[p * b.row + j];
     } else {
         for (ptrdiff_t j = 0; j < n; ++j)
             for (ptrdiff_t p = 0; p < k; ++p)
@@ -72,7 +73,8 @@ SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t panel_row, ptrdif
         for (int v = 0; v < vectors; ++v) {
             T *out = c + v * width;
             if (n >= (v + 1) * width) {
-                *(Stored *)out = accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
+                *(Stored *)out =
+                    accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
             } else {
                 T entries[width];
                 *(Stored *)entries = sum[r][v];
@@ -86,8 +88,8 @@ SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t panel_row, ptrdif
 // Tiles of `rows` rows, from row i of A as long as there are as many.
 template <int rows, int vectors, int bytes, typename T>
 SKREG_INLINE void tiles(ptrdiff_t &i, ptrdiff_t m, Operand<T> a, const T *panel,
-                        ptrdiff_t panel_row, ptrdiff_t k, ptrdiff_t n, T *c, ptrdiff_t ldc,
-                        bool accumulate) {
+                        ptrdiff_t panel_row, ptrdiff_t k, ptrdiff_t n, T *c,
+                        ptrdiff_t ldc, bool accumulate) {
     for (; i + rows <= m; i += rows)
         tile<rows, vectors, bytes>(a.from(i, 0), panel, panel_row, k, n, c + i * ldc, ldc,
                                    accumulate);
@@ -119,31 +121,31 @@ SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff
 }
 
 template <int bytes, int rows, typename T>
-SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                          bool accumulate, T *c) {
+SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
+                          ptrdiff_t k, bool accumulate, T *c) {
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     for (ptrdiff_t p = 0; p < k; p += PANEL_ROWS) {
         const ptrdiff_t inner = std::min(PANEL_ROWS, k - p);
         const bool add = accumulate || p > 0;
         ptrdiff_t j = 0;
         for (; j + width < n; j += 2 * width)
-            panel_product<rows, 2, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner, c + j,
-                                          n, add);
+            panel_product<rows, 2, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner,
+                                          c + j, n, add);
         if (j < n)
-            panel_product<rows, 1, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner, c + j,
-                                          n, add);
+            panel_product<rows, 1, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner,
+                                          c + j, n, add);
     }
 }
 
 // Tiles fill the registers of each instruction set: 32 of 64 bytes, 16 of 32 or 16.
 template <typename T>
-SKREG_V4 void product_v4(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                         bool accumulate, T *c) {
+SKREG_V4 void product_v4(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
+                         ptrdiff_t k, bool accumulate, T *c) {
     product<64, 12>(a, b, m, n, k, accumulate, c);
 }
 template <typename T>
-SKREG_V3 void product_v3(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                         bool accumulate, T *c) {
+SKREG_V3 void product_v3(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
+                         ptrdiff_t k, bool accumulate, T *c) {
     product<32, 6>(a, b, m, n, k, accumulate, c);
 }
 template <typename T>
@@ -213,8 +215,9 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
     if (level < 4 && m * n * k > SMALL_PRODUCT) return false;
     const Operand<T> left{a, transpose_a ? 1 : k, transpose_a ? m : 1};
     const Operand<T> right{b, transpose_b ? 1 : n, transpose_b ? k : 1};
-    const auto run = level == 4 ? product_v4<T> : level == 3 ? product_v3<T>
-                                                             : product_baseline<T>;
+    const auto run = level == 4   ? product_v4<T>
+                     : level == 3 ? product_v3<T>
+                                  : product_baseline<T>;
     run(left, right, m, n, k, accumulate, c);
     return true;
 #else

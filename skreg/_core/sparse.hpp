@@ -28,8 +28,8 @@ void gather(const X *x, const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
 // z (n, cols) = X[batch rows] @ w, each stored entry adding one row of w.
 template <typename X, typename T>
 SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long *indptr,
-                 const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t cols,
-                 const T *w, T *z) {
+                              const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
+                              ptrdiff_t cols, const T *w, T *z) {
     std::memset(z, 0, sizeof(T) * n * cols);
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
@@ -46,8 +46,8 @@ SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long
 // grad (features, cols) += X[batch rows]' @ delta
 template <typename X, typename T>
 SKREG_CLONES void csr_backward(const X *data, const int *indices, const long long *indptr,
-                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t cols,
-                  const T *delta, T *grad) {
+                               const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
+                               ptrdiff_t cols, const T *delta, T *grad) {
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
         const T *__restrict d_row = delta + i * cols;

@@ -49,8 +49,9 @@ template <typename T> inline T concave_prox(T u, T t, T start, T stop) {
 }
 
 template <typename T, int method, int slot>
-SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__restrict first,
-                T *__restrict second, ptrdiff_t n, StepScalars<T> s, Strengths<T> penalty) {
+SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad,
+                             T *__restrict first, T *__restrict second, ptrdiff_t n,
+                             StepScalars<T> s, Strengths<T> penalty) {
     const T l1 = penalty.l1, l2 = penalty.l2, start = penalty.start, stop = penalty.stop;
     const T keep = max(T(1) - s.lr * l2, T(0)), cut = s.lr * l1;
     const T prox_l1 = s.tau * l1, prox_l2 = s.tau * l2;
@@ -81,7 +82,8 @@ SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad, T *__res
         }
 
         if constexpr (method == RMSPROP || method == ADAM) {
-            if constexpr (slot == PROXIMAL)  // the formula above times D / D: one division
+            if constexpr (slot ==
+                          PROXIMAL)  // the formula above times D / D: one division
                 weight = soft_threshold(metric * weight - s.move * direction, prox_l1) /
                          (metric + prox_l2);
             else
@@ -151,7 +153,8 @@ struct UpdateRule {
     void add_group(const GroupBlock &block) {
         groups.push_back(block);
         groups.back().in_place = block.are_side_by_side();
-        if (buffer.size() < size_t(3 * block.largest())) buffer.resize(3 * block.largest());
+        if (buffer.size() < size_t(3 * block.largest()))
+            buffer.resize(3 * block.largest());
     }
 };
 
@@ -176,7 +179,8 @@ void update_segment(int method, const double *segment, T *theta, const T *grad, 
 // One step on all parameters, t counting from 1. `first` and `second` are the optimizer's
 // moments, of which a method ignores what it lacks; a coupled group penalty changes grad.
 template <typename T>
-void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first, T *second) {
+void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
+            T *second) {
     const StepScalars<T> s = step_scalars<T>(rule.method, lr, t, rule.hyper);
     T *buffer = reinterpret_cast<T *>(rule.buffer.data());
     for (const GroupBlock &block : rule.groups)
@@ -187,7 +191,8 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first, 
     for (const GroupBlock &block : rule.groups)
         groups_after(
             block, s.tau, second, adaptive,
-            [&s](T v) { return std::sqrt(v) * s.metric_scale + s.epsilon; }, theta, buffer);
+            [&s](T v) { return std::sqrt(v) * s.metric_scale + s.epsilon; }, theta,
+            buffer);
 }
 
 // The diagonal D in which a step just taken measures distance.
