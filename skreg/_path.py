@@ -561,8 +561,8 @@ def _reference_lambda(twin, theta, is_linear):
         ) from error
     if np.isfinite(top):
         return top
-    if is_linear:
-        return 10 * _largest_curvature(twin, theta)
+    if is_linear:  # with no curvature where a constant predicts perfectly
+        return 10 * _largest_curvature(twin, theta) or 1.0
     return np.linalg.norm(gradient[: twin.network.n_weights].reshape(shape), 2)
 
 
@@ -571,8 +571,11 @@ def _largest_curvature(problem, theta):
     n_weights, step = problem.network.n_weights, np.cbrt(np.finfo(theta.dtype).eps)
     direction = problem.data_value_grad(theta)[1][:n_weights]
     for _ in range(20):
+        length = np.linalg.norm(direction)
+        if length == 0:
+            break
         shift = np.zeros_like(theta)
-        shift[:n_weights] = step * direction / np.linalg.norm(direction)
+        shift[:n_weights] = step * direction / length
         above, below = (problem.data_value_grad(theta + s)[1] for s in (shift, -shift))
         direction = (above - below)[:n_weights] / (2 * step)
     return float(np.linalg.norm(direction))

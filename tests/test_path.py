@@ -563,8 +563,16 @@ def test_early_stopping_in_the_folds(binary):
 
 
 @pytest.mark.parametrize("search", [RegMLPClassifierCV, RegMLPRegressorCV])
-def test_search_passes_every_check(search):
-    model = search((10,), learning_rate_init=0.01, reg_lambdas=3, cv=3, max_iter=60)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hidden_layer_sizes": 10, "learning_rate_init": 0.01, "max_iter": 60},
+        {"hidden_layer_sizes": (), "solver": "lbfgs"},
+    ],
+    ids=str,
+)
+def test_search_passes_every_check(params, search):
+    model = search(reg_lambdas=3, cv=3, **params)
     results = check_estimator(model, on_fail=None, on_skip=None)
     failed = [r["check_name"] for r in results if r["status"] == "failed"]
     assert failed == []

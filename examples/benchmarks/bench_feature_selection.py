@@ -23,9 +23,10 @@ selection nor the training has seen. `SKREG_DATA` names the folder of the data s
         --data madelon --methods skreg "mutual information" --repeats 1
 
 From a path, the network for k is the sparsest one that still has k inputs, and of it
-the k inputs with the largest weights: all methods select exactly k. A path ends as soon
-as it has no more than 10 inputs, for both networks, and "seconds" is the processor time
-up to there on one thread, the median over the repeats; it includes the dense start, but
+the k inputs with the largest weights: all methods select exactly k, or "nan" is printed
+where a path never has as many (a lasso on the 38 rows of golub). A path ends as soon as
+it has no more than 10 inputs, for both networks, and "seconds" is the processor time up
+to there on one thread, the median over the repeats; it includes the dense start, but
 not the training on the selected inputs.
 
 Splits: golub and madelon have their own test (validation) set, of 34 and 600 rows; of
@@ -197,8 +198,10 @@ def l1_path(X, y, seed, ratio=1.1):
     model = RegMLPClassifier(
         (), penalty=L1(), solver="lbfgs", warm_start=True, max_iter=1000, tol=1e-3
     )
-    lam, scores = reference_lambda(X, y), []
-    while not scores or np.count_nonzero(scores[-1]) < max(SIZES):
+    reference, scores = reference_lambda(X, y), []
+    lam = reference
+    # With fewer rows than max(SIZES) there may never be as many inputs.
+    while lam > 1e-3 * reference and np.count_nonzero(scores[-1:]) < max(SIZES):
         lam /= ratio
         scores.append(model.set_params(reg_lambda=lam).fit(X, y).feature_importances_)
     return scores[::-1]
@@ -224,13 +227,15 @@ if LassoNetClassifier is None:
 
 
 def select(scores, k):
-    """Return k inputs of the sparsest model of a path that has as many."""
-    sparsest = [s for s in scores if np.count_nonzero(s) >= k][-1]
-    return np.argsort(-sparsest, kind="stable")[:k]
+    """Return k inputs of the sparsest model of a path that has as many, or None."""
+    models = [s for s in scores if np.count_nonzero(s) >= k]
+    return np.argsort(-models[-1], kind="stable")[:k] if models else None
 
 
 def accuracies(inputs, data, seed):
     """Accuracy on the test set of a network and of extra trees on these inputs."""
+    if inputs is None:
+        return np.nan, np.nan
     X_train, y_train, X_test, y_test = data
     X_train, X_test = X_train[:, inputs], X_test[:, inputs]
     scale = MinMaxScaler((-1, 1)).fit(X_train)
