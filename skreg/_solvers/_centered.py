@@ -45,15 +45,19 @@ class Centered:
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""
         value, grad = self._composite.smooth_value_grad(self.leave(theta))
-        grad[self._weights] -= np.outer(self._mean, grad[self._intercepts]).ravel()
+        self._shift_gradient(grad, -self._mean)
         return value, grad
 
     def original_gradient(self, grad):
         """Return a gradient in the old coordinates."""
         grad = grad.copy()
-        grad[self._weights] += np.outer(self._mean, grad[self._intercepts]).ravel()
+        self._shift_gradient(grad, self._mean)
         return grad
+
+    def _shift_gradient(self, grad, by):
+        weights = grad[self._weights].reshape(self._shape)  # a view
+        weights += by[:, None] * grad[self._intercepts]
 
     def penalty_value(self, theta, kink):
         """Return all penalties at theta, where h is `kink`."""
-        return self._composite.penalty_value(self.leave(theta), kink)
+        return self._composite.penalty_value(theta, kink)  # which leave b alone

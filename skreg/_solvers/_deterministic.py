@@ -38,26 +38,27 @@ class Deterministic:
         solver as it stops the stochastic ones.
         """
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        complete, network = theta0, problem.network
+        network, watches = problem.network, monitor.validate is not None
         free = not problem.penalize_intercepts
         center = problem.input_mean if free else np.zeros(network.units[0])
         objective = Centered(problem.composite(lam), network, center)
+        complete = start = objective.enter(theta0)
 
         def record(theta, value, kink, n_iter):
             nonlocal complete
             penalty = objective.penalty_value(theta, kink)
-            theta = objective.leave(theta)
             data_loss = value - penalty
-            ceased = monitor.update(n_iter, data_loss + penalty, theta, history)
+            original = objective.leave(theta) if watches else None
+            ceased = monitor.update(n_iter, data_loss + penalty, original, history)
             history["data_loss"].append(data_loss)
             history["penalty"].append(penalty)
             complete = theta
             # Without scores to watch, the solver knows better when to stop.
-            return ceased and monitor.validate is not None
+            return ceased and watches
 
         result = prox_lbfgs(
             objective,
-            objective.enter(theta0),
+            start,
             tol=self.tol,
             # J is flat to second order where its gradient vanishes.
             ftol=self.tol**2,
@@ -71,13 +72,13 @@ class Deterministic:
             callback=record,
             judged_gradient=objective.original_gradient,
         )
-        result.theta = objective.leave(result.theta)
         n_complete = len(history["data_loss"])
         if result.status is Status.INTERRUPTED:
             if n_complete == 0:
                 raise KeyboardInterrupt
             result.theta, result.n_iter = complete, n_complete
             del history["validation_scores"][n_complete:]
+        result.theta = objective.leave(result.theta)
         if n_complete == 0:  # theta0 is optimal, or a limit does not allow a step
             history["data_loss"].append(problem.data_value(result.theta))
             history["penalty"].append(problem.penalty_value(result.theta, lam))
