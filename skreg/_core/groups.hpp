@@ -171,26 +171,22 @@ SKREG_CLONES void groups_before(const GroupBlock &block, T lr, T *w, T *grad, T 
     }
 }
 
-// The prox after the move, at step tau. Where the optimizer is adaptive, `metric` maps
-// the entries of `second` to D; else D = 1.
-template <typename T, typename Metric>
-SKREG_CLONES void groups_after(const GroupBlock &block, T tau, const T *second,
-                               bool adaptive, Metric metric, T *w, T *buffer) {
+// The prox after the move, at step tau, in the metric D that `update_run` left in
+// `metric`, or with D = 1 where that is null.
+template <typename T>
+SKREG_CLONES void groups_after(const GroupBlock &block, T tau, const T *metric, T *w,
+                               T *buffer) {
     if (block.slot != PROXIMAL) return;
     const ptrdiff_t largest = block.largest();
-    T *d = buffer + largest, *p = buffer + 2 * largest;
+    T *copy = buffer + largest, *p = buffer + 2 * largest;
     for (size_t g = 0; g < block.kappa.size(); ++g) {
         const ptrdiff_t n = block.size(g);
         const T kappa = tau * T(block.kappa[g]);
         T *u = load_group(block, g, w, buffer);
-        if (adaptive) {
-            const T *v = load_group(block, g, second, d);
-#pragma omp simd
-            for (ptrdiff_t i = 0; i < n; ++i) d[i] = metric(v[i]);
-            metric_group_prox(u, d, p, n, kappa);
-        } else {
+        if (metric)
+            metric_group_prox(u, load_group(block, g, metric, copy), p, n, kappa);
+        else
             shrink_group(u, n, kappa);
-        }
         store_group(block, g, u, w);
     }
 }

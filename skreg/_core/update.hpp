@@ -49,9 +49,9 @@ template <typename T> inline T concave_prox(T u, T t, T start, T stop) {
 }
 
 template <typename T, int method, int slot>
-SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad,
-                             T *__restrict first, T *__restrict second, ptrdiff_t n,
-                             StepScalars<T> s, Strengths<T> penalty) {
+SKREG_CLONES void update_run(T *__restrict w, T *__restrict grad, T *__restrict first,
+                             T *__restrict second, ptrdiff_t n, StepScalars<T> s,
+                             Strengths<T> penalty) {
     const T l1 = penalty.l1, l2 = penalty.l2, start = penalty.start, stop = penalty.stop;
     const T keep = max(T(1) - s.lr * l2, T(0)), cut = s.lr * l1;
     const T prox_l1 = s.tau * l1, prox_l2 = s.tau * l2;
@@ -82,12 +82,14 @@ SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad,
         }
 
         if constexpr (method == RMSPROP || method == ADAM) {
-            if constexpr (slot ==
-                          PROXIMAL)  // the formula above times D / D: one division
+            if constexpr (slot == PROXIMAL) {
+                // The formula above times D / D: one division.
                 weight = soft_threshold(metric * weight - s.move * direction, prox_l1) /
                          (metric + prox_l2);
-            else
+                grad[i] = metric;  // for a group penalty that follows
+            } else {
                 weight -= s.move * direction / metric;
+            }
         } else {
             weight -= s.move * direction;
             if constexpr (slot == PROXIMAL)
@@ -100,7 +102,7 @@ SKREG_CLONES void update_run(T *__restrict w, const T *__restrict grad,
 }
 
 template <typename T, int method>
-void update_slot(int slot, T *w, const T *grad, T *first, T *second, ptrdiff_t n,
+void update_slot(int slot, T *w, T *grad, T *first, T *second, ptrdiff_t n,
                  const StepScalars<T> &s, const Strengths<T> &penalty) {
     switch (slot) {
     case UNPENALIZED:
@@ -159,14 +161,14 @@ struct UpdateRule {
 };
 
 template <typename T>
-void update_segment(int method, const double *segment, T *theta, const T *grad, T *first,
+void update_segment(int method, const double *segment, T *theta, T *grad, T *first,
                     T *second, const StepScalars<T> &s) {
     const ptrdiff_t begin = ptrdiff_t(segment[0]), n = ptrdiff_t(segment[1]) - begin;
     const int slot = int(segment[2]);
     const Strengths<T> penalty{T(segment[3]), T(segment[4]), T(segment[5]),
                                T(segment[6])};
     T *w = theta + begin, *m = first + begin, *v = second + begin;
-    const T *g = grad + begin;
+    T *g = grad + begin;
     switch (method) {
     case SGD: return update_slot<T, SGD>(slot, w, g, m, v, n, s, penalty);
     case MOMENTUM: return update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, penalty);
@@ -177,7 +179,7 @@ void update_segment(int method, const double *segment, T *theta, const T *grad, 
 }
 
 // One step on all parameters, t counting from 1. `first` and `second` are the optimizer's
-// moments, of which a method ignores what it lacks; a coupled group penalty changes grad.
+// moments, of which a method ignores what it lacks; `grad` is scratch afterwards.
 template <typename T>
 void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
             T *second) {
@@ -189,10 +191,7 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
         update_segment(rule.method, &rule.segments[k], theta, grad, first, second, s);
     const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
     for (const GroupBlock &block : rule.groups)
-        groups_after(
-            block, s.tau, second, adaptive,
-            [&s](T v) { return std::sqrt(v) * s.metric_scale + s.epsilon; }, theta,
-            buffer);
+        groups_after(block, s.tau, adaptive ? grad : nullptr, theta, buffer);
 }
 
 // The diagonal D in which a step just taken measures distance.
