@@ -20,7 +20,6 @@ inline bool stores_slope(int activation) {
 
 struct Identity {
     template <typename T> static T value(T z) { return z; }
-    template <typename T> static T slope_from_value(T) { return T(1); }
 };
 struct Logistic {
     template <typename T> static T value(T z) { return logistic(z); }
@@ -146,29 +145,6 @@ SKREG_CLONES void scale_and_sum(Slope slope, T *__restrict delta, const T *__res
     }
 }
 
-template <typename F, typename T>
-void scale_and_sum_from_value(T *delta, const T *a, ptrdiff_t rows, ptrdiff_t cols,
-                              T *sums) {
-    scale_and_sum([](T v) { return F::slope_from_value(v); }, delta, a, rows, cols, sums);
-}
-
-// delta <- delta * phi'; its column sums (the intercepts' gradient) are added to `sums`.
-template <typename T>
-void backprop_activation(int activation, T *delta, const T *a, const T *slope,
-                         ptrdiff_t rows, ptrdiff_t cols, T *sums) {
-    switch (activation) {
-    case IDENTITY: return column_sums(delta, rows, cols, sums);
-    case LOGISTIC: return scale_and_sum_from_value<Logistic>(delta, a, rows, cols, sums);
-    case TANH: return scale_and_sum_from_value<Tanh>(delta, a, rows, cols, sums);
-    case RELU: return scale_and_sum_from_value<Relu>(delta, a, rows, cols, sums);
-    case LEAKY_RELU:
-        return scale_and_sum_from_value<LeakyRelu>(delta, a, rows, cols, sums);
-    case GELU:
-    case SILU:
-        return scale_and_sum([](T v) { return v; }, delta, slope, rows, cols, sums);
-    }
-}
-
 // A layer with one output, rows of f, under weights v: delta = f v' * phi', its column
 // sums, and the gradient a' f of v, in one pass; the sums are added to `sums` and `grad`.
 template <typename Slope, typename T>
@@ -204,31 +180,38 @@ SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f,
     }
 }
 
-template <typename F, typename T>
-void spread_from_value(const T *f, const T *v, const T *a, ptrdiff_t rows, ptrdiff_t cols,
-                       T *delta, T *sums, T *grad) {
-    spread_and_sum([](T value) { return F::slope_from_value(value); }, f, v, a, a, rows,
-                   cols, delta, sums, grad);
+// run(phi', its argument): phi' as a function of the value, or of itself where stored.
+template <typename T, typename Run>
+void with_slope(int activation, const T *a, const T *slope, Run run) {
+    switch (activation) {
+    case IDENTITY: return run([](T) { return T(1); }, a);
+    case LOGISTIC: return run([](T v) { return Logistic::slope_from_value(v); }, a);
+    case TANH: return run([](T v) { return Tanh::slope_from_value(v); }, a);
+    case RELU: return run([](T v) { return Relu::slope_from_value(v); }, a);
+    case LEAKY_RELU: return run([](T v) { return LeakyRelu::slope_from_value(v); }, a);
+    case GELU:
+    case SILU: return run([](T v) { return v; }, slope);
+    }
 }
 
+// delta <- delta * phi'; its column sums (the intercepts' gradient) are added to `sums`.
+template <typename T>
+void backprop_activation(int activation, T *delta, const T *a, const T *slope,
+                         ptrdiff_t rows, ptrdiff_t cols, T *sums) {
+    if (activation == IDENTITY) return column_sums(delta, rows, cols, sums);
+    with_slope(activation, a, slope, [=](auto derivative, const T *source) {
+        scale_and_sum(derivative, delta, source, rows, cols, sums);
+    });
+}
+
+// The same below a layer with one output; see spread_and_sum.
 template <typename T>
 void backprop_one_output(int activation, const T *f, const T *v, const T *a,
                          const T *slope, ptrdiff_t rows, ptrdiff_t cols, T *delta,
                          T *sums, T *grad) {
-    switch (activation) {
-    case IDENTITY:
-        return spread_from_value<Identity>(f, v, a, rows, cols, delta, sums, grad);
-    case LOGISTIC:
-        return spread_from_value<Logistic>(f, v, a, rows, cols, delta, sums, grad);
-    case TANH: return spread_from_value<Tanh>(f, v, a, rows, cols, delta, sums, grad);
-    case RELU: return spread_from_value<Relu>(f, v, a, rows, cols, delta, sums, grad);
-    case LEAKY_RELU:
-        return spread_from_value<LeakyRelu>(f, v, a, rows, cols, delta, sums, grad);
-    case GELU:
-    case SILU:
-        return spread_and_sum([](T value) { return value; }, f, v, a, slope, rows, cols,
-                              delta, sums, grad);
-    }
+    with_slope(activation, a, slope, [=](auto derivative, const T *source) {
+        spread_and_sum(derivative, f, v, a, source, rows, cols, delta, sums, grad);
+    });
 }
 
 }  // namespace skreg

@@ -11,23 +11,20 @@
 #define SKREG_V3 __attribute__((target("arch=x86-64-v3")))
 #define SKREG_V4 __attribute__((target("arch=x86-64-v4")))
 #define SKREG_INLINE inline __attribute__((always_inline))
+#define SKREG_SUPPORTS(name) __builtin_cpu_supports(name)
 #else
 #define SKREG_CLONES
 #define SKREG_V3
 #define SKREG_V4
 #define SKREG_INLINE inline
+#define SKREG_SUPPORTS(name) false
 #endif
 
 namespace skreg {
 
 inline int isa_level() {
-#if defined(__GNUC__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__gnu_linux__)
-    return __builtin_cpu_supports("x86-64-v4")   ? 4
-           : __builtin_cpu_supports("x86-64-v3") ? 3
-                                                 : 1;
-#else
-    return 1;
-#endif
+    if (SKREG_SUPPORTS("x86-64-v4")) return 4;
+    return SKREG_SUPPORTS("x86-64-v3") ? 3 : 1;
 }
 
 }  // namespace skreg
