@@ -388,10 +388,8 @@ class Walk:
         return fits
 
     def _best_start(self, lam, n_init):
-        fits, network = (
-            [self._solve(lam, self.training.theta, self._solver)],
-            self.problem.network,
-        )
+        network = self.problem.network
+        fits = [self._solve(lam, self.training.theta, self._solver)]
         for _ in range(n_init - 1):
             theta = network.initial_theta(self.training.rng, self.training.dtype)
             theta = theta.astype(self.problem.dtype)

@@ -349,9 +349,8 @@ def compile_rule(solver, problem, lam):
         if type(penalty) in (GroupLasso, SparseGroupLasso):
             partition = penalty.partition(shape)
             kappa = strength * _group_share(penalty) * partition.factor
-            if (
-                kappa.size == np.prod(shape) and np.ptp(kappa) == 0
-            ):  # of one weight each
+            of_one_weight = kappa.size == np.prod(shape)
+            if of_one_weight and np.ptp(kappa) == 0:  # an L1
                 slot, l1, *others = terms
                 terms = slot, l1 + kappa[0], *others
             else:
