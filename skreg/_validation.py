@@ -112,9 +112,8 @@ def check_parameters(estimator):
     ValueError
         Names the parameter, its value and what is allowed.
     """
-    parameters = estimator.get_params(deep=False)
     for name, (is_allowed, description) in _CONSTRAINTS.items():
-        if name in parameters and not is_allowed(parameters[name]):
+        if hasattr(estimator, name) and not is_allowed(getattr(estimator, name)):
             raise parameter_error(estimator, name, description)
 
 

@@ -23,7 +23,8 @@ from sklearn.linear_model import (
 )
 from sklearn.preprocessing import scale
 
-from skreg._solvers._lbfgs import LBFGSMemory, prox_lbfgs
+from skreg._core import LBFGSMemory
+from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
 EPS = np.finfo(float).eps
@@ -802,34 +803,43 @@ def test_memory_is_the_two_loop_recursion_on_any_support():
     rng = np.random.RandomState(0)
     d, capacity = 30, 5
     A = np.diag(np.logspace(0, 3, d)) + 0.1
-    memory, pairs = LBFGSMemory(d, capacity), []
+    memory, pairs = LBFGSMemory(d, capacity, 1e-10), []
     q = rng.normal(size=d)
-    assert_array_equal(memory.multiply(q, 0.5), 0.5 * q)
-    support = np.ones(d, dtype=bool)
+    support = np.ones(d)
+    found = q.copy()
+    memory.multiply(found, support, 0.5)
+    assert_array_equal(found, 0.5 * q)
     for k in range(25):
         s = rng.normal(size=d)
         y = A @ s if k % 4 else -s  # one in four is of no use
         memory.push(s, y)
         pairs = [*pairs, (s, y)][-capacity:]
-        assert len(memory) == len(pairs)
+        assert memory.n_pushed == k + 1
         if k > 7:
             flipped = rng.choice(d, size=[0, 1, 2, 20][k % 3 + k // 20], replace=False)
-            support = support.copy()
-            support[flipped] ^= True
-            memory.restrict(support)
+            support[flipped] = 1 - support[flipped]
         usable = [(s * support, y * support) for s, y in pairs]
         usable = [(s, y) for s, y in usable if s @ y > 0]
-        masked = q * support
-        expected = two_loops(usable, masked) if usable else masked
-        found = memory.multiply(masked, 1.0)[support]
-        assert_allclose(found, expected[support], rtol=1e-8, atol=1e-10)
+        found = q * support
+        expected = two_loops(usable, found) if usable else found.copy()
+        memory.multiply(found, support, 1.0)
+        assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_memory_satisfies_the_secant_equation():
     rng = np.random.RandomState(0)
-    memory = LBFGSMemory(6, 3)
+    memory = LBFGSMemory(6, 3, 0.0)
     for _ in range(7):
         s = rng.normal(size=6)
         y = np.arange(1, 7) * s
         memory.push(s, y)
-    assert_allclose(memory.multiply(y, 1.0), s, rtol=1e-12)
+    memory.multiply(y, np.ones(6), 1.0)
+    assert_allclose(y, s, rtol=1e-12)
+
+
+def test_memory_refuses_vectors_of_another_size():
+    memory = LBFGSMemory(6, 3, 0.0)
+    with pytest.raises(ValueError, match="size"):
+        memory.push(np.ones(5), np.ones(6))
+    with pytest.raises(ValueError, match="size"):
+        memory.multiply(np.ones(6), np.ones(5), 1.0)

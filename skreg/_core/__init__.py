@@ -21,11 +21,12 @@ d. What varies (activation, loss, method, slot) is an integer code, switched onc
 e. Scratch is allocated by Python once per fit; ``Net`` says where each piece lies.
 
 Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`,
-`step`, `train`, `write_metric`.
+`step`, `train`, `write_metric`; `LBFGSMemory` for the deterministic solver.
 """
 
 from skreg._core._kernels import (
     Data,
+    LBFGSMemory,
     Net,
     Rule,
     loss_gradient,
@@ -38,6 +39,7 @@ from skreg._core._kernels import (
 
 __all__ = [
     "Data",
+    "LBFGSMemory",
     "Net",
     "Rule",
     "loss_gradient",

@@ -2,6 +2,8 @@
 # cython: initializedcheck=False
 """Forward and backward passes and runs of mini-batches; see the package docstring."""
 
+import numpy as np
+
 from cython cimport floating
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
@@ -23,6 +25,13 @@ cdef extern from "activations.hpp" namespace "skreg" nogil:
 cdef extern from "denormals.hpp" namespace "skreg" nogil:
     unsigned int flush_denormals()
     void restore_denormals(unsigned int state)
+
+cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
+    cdef cppclass LbfgsPairs[T]:
+        const T* rows
+        Py_ssize_t n, capacity, pushed
+    void lbfgs_multiply[T](const LbfgsPairs[T]& pairs, const T* inside, T least_cosine,
+                           T initial, T* q)
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
@@ -514,3 +523,54 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
                    &first[0], &second[0])
         restore_denormals(state)
     return total
+
+
+cdef class LBFGSMemory:
+    """Inverse Hessian H from the last pairs (s, y), restricted to an index set J.
+
+    Parameters
+    ----------
+    n_parameters : int
+    n_pairs : int
+        Number of pairs to remember; a new one replaces the oldest.
+    least_cosine : float
+        Pairs with a smaller cosine of s and y on J are passed over.
+    """
+    cdef:
+        double[:, :, ::1] pairs
+        readonly Py_ssize_t n_pushed
+        double least_cosine
+
+    def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
+                 double least_cosine):
+        self.pairs = np.empty((n_pairs, 2, n_parameters))
+        self.n_pushed = 0
+        self.least_cosine = least_cosine
+
+    def push(self, const double[::1] s, const double[::1] y):
+        """Remember a pair of vectors over all parameters, J and the rest."""
+        cdef Py_ssize_t row = self.n_pushed % self.pairs.shape[0]
+        if not s.shape[0] == y.shape[0] == self.pairs.shape[2]:
+            raise ValueError("the vectors have the wrong size")
+        self.pairs[row, 0, :] = s
+        self.pairs[row, 1, :] = y
+        self.n_pushed += 1
+
+    def multiply(self, double[::1] q, const double[::1] inside, double initial):
+        """Overwrite q with H q, for q that is zero outside of J.
+
+        Parameters
+        ----------
+        q, inside : ndarrays of shape (n_parameters,)
+            `inside` is 1 on J and 0 elsewhere.
+        initial : float
+            Without pairs to use, H is so many times the identity.
+        """
+        cdef LbfgsPairs[double] pairs
+        if not q.shape[0] == inside.shape[0] == self.pairs.shape[2]:
+            raise ValueError("the vectors have the wrong size")
+        pairs.rows = &self.pairs[0, 0, 0]
+        pairs.n, pairs.capacity = self.pairs.shape[2], self.pairs.shape[0]
+        pairs.pushed = self.n_pushed
+        with nogil:
+            lbfgs_multiply(pairs, &inside[0], self.least_cosine, initial, &q[0])

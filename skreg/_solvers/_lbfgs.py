@@ -24,8 +24,7 @@ References
 .. [5] De Marchi and Themelis (2022), J. Optim. Theory Appl. 194: PANOC+.
 .. [6] Barzilai and Borwein (1988), IMA J. Numer. Anal. 8(1).
 .. [7] Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4: two loops.
-.. [8] Byrd, Nocedal and Schnabel (1994), Math. Program. 63: compact form of L-BFGS.
-.. [9] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
+.. [8] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
 """
 
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ from math import inf, isfinite
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg.blas import dtrsv
 
+from skreg._core import LBFGSMemory
 from skreg._solvers._result import Result, Status
 
 _EPS = np.finfo(np.float64).eps
@@ -78,118 +77,6 @@ class CompositeObjective(Protocol):
         """
 
 
-class LBFGSMemory:
-    """Inverse Hessian from the last pairs (s, y), restricted to an index set J.
-
-    The two-loop recursion [7]_ as matrix products, its compact form [8]_,
-
-        H = τI + [S τY] [[R⁻ᵀ (D + τYᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S τY]ᵀ,
-
-    where R is the upper triangle of SᵀY, D its diagonal, and τ = sᵀy / yᵀy of the last
-    pair. All inner products run over J. Those between pairs are stored; when J changes,
-    they change by the terms of the indices that enter and leave.
-
-    Parameters
-    ----------
-    n_parameters : int
-    n_pairs : int
-        Number of pairs to remember.
-    """
-
-    def __init__(self, n_parameters, n_pairs):
-        # Row 2i is an s, row 2i + 1 its y, and the newest pair replaces the oldest.
-        self._pairs = np.empty((2 * n_pairs, n_parameters))
-        # The values of i from oldest to newest, which is also the order of the products
-        # SᵀY (of which the lower triangle is not used), YᵀY and diag(SᵀS).
-        self._order = np.arange(0)
-        self._sy = np.zeros((n_pairs, n_pairs))
-        self._yy = np.zeros((n_pairs, n_pairs))
-        self._ss = np.zeros(n_pairs)
-        self._support = None  # all
-
-    def __len__(self):
-        return len(self._order)
-
-    def restrict(self, support):
-        """Let J be the indices where the bool array `support` is True."""
-        old = np.ones_like(support) if self._support is None else self._support
-        self._support = support
-        k = len(self)
-        changed = np.flatnonzero(support != old)
-        if changed.size == 0 or k == 0:
-            return
-        if 2 * changed.size < np.count_nonzero(support):
-            entered = support[changed]
-            self._add_products(changed[entered], np.add)
-            self._add_products(changed[~entered], np.subtract)
-        else:
-            self._sy[:k, :k] = self._yy[:k, :k] = self._ss[:k] = 0.0
-            self._add_products(np.flatnonzero(support), np.add)
-
-    def _add_products(self, indices, operation):
-        """Add the terms of some indices to the inner products of pairs, or subtract."""
-        if indices.size == 0:
-            return
-        k = len(self)
-        pairs = self._pairs[: 2 * k].take(indices, axis=1)
-        S, Y = pairs[::2][self._order], pairs[1::2][self._order]
-        for products, terms in (
-            (self._sy[:k, :k], S @ Y.T),
-            (self._yy[:k, :k], Y @ Y.T),
-            (self._ss[:k], np.einsum("ij,ij->i", S, S)),
-        ):
-            operation(products, terms, out=products)
-
-    def push(self, s, y):
-        """Remember a pair of vectors over all parameters, J and the rest."""
-        k = len(self)
-        if k < len(self._ss):
-            row, self._order = k, np.arange(k + 1)
-        else:
-            k -= 1
-            row = self._order[0]
-            self._order = np.concatenate((self._order[1:], self._order[:1]))
-            self._sy[:-1, :-1] = self._sy[1:, 1:]
-            self._yy[:-1, :-1] = self._yy[1:, 1:]
-            self._ss[:-1] = self._ss[1:]
-        self._pairs[2 * row], self._pairs[2 * row + 1] = s, y
-        if self._support is not None:
-            s, y = s * self._support, y * self._support
-        self._sy[: k + 1, k], self._yy[: k + 1, k] = self._products(y)
-        self._yy[k, :k] = self._yy[:k, k]
-        self._ss[k] = s @ s
-
-    def _products(self, vector):
-        """Sᵀv and Yᵀv."""
-        products = self._pairs[: 2 * len(self)] @ vector
-        return products.reshape(-1, 2)[self._order].T
-
-    def multiply(self, q, default):
-        """Return a vector which on J is H q, for q that is zero outside of J.
-
-        Without pairs of positive curvature on J, H is `default` times the identity.
-        """
-        k = len(self)
-        sy, yy, order = self._sy[:k, :k], self._yy[:k, :k], self._order
-        d = sy.diagonal()
-        usable = d > _CURVATURE * np.sqrt(self._ss[:k] * yy.diagonal())
-        chosen = slice(None)
-        if not usable.all():
-            chosen = np.flatnonzero(usable)
-            sy, yy = sy[np.ix_(chosen, chosen)], yy[np.ix_(chosen, chosen)]
-            d, order = sy.diagonal(), order[chosen]
-        if d.size == 0:
-            return default * q
-        sq, yq = self._products(q)
-        tau = d[-1] / yy[-1, -1]
-        # BLAS reads the rows of SᵀY as columns: R is a transposed lower triangle.
-        u = dtrsv(sy.T, sq[chosen], lower=1, trans=1)
-        v = dtrsv(sy.T, d * u + tau * (yy @ u - yq[chosen]), lower=1)
-        weights = np.zeros((k, 2))
-        weights[order, 0], weights[order, 1] = v, -tau * u
-        return tau * q + weights.ravel() @ self._pairs[: 2 * k]
-
-
 @dataclass(slots=True)
 class _Point:
     """An evaluated point; without gradient if F is not finite there."""
@@ -223,10 +110,12 @@ class _Run:
     def __init__(self, objective, theta0, scale, n_pairs, judged_gradient):
         self.objective = objective
         self.judged_gradient = judged_gradient
-        self.memory = LBFGSMemory(theta0.size, n_pairs)
+        self.memory = LBFGSMemory(theta0.size, n_pairs, _CURVATURE)
+        self.everything = np.ones(theta0.size)
         self.n_fun = 0
         if objective.has_kink:
             self.free = ~objective.penalized
+            self.kinked = np.flatnonzero(objective.penalized)
             if objective.kink_value(theta0) == inf:
                 theta0 = objective.kink_prox(theta0, _EPS)
         self.point = self.evaluate(theta0, self.kink_value(theta0))
@@ -264,7 +153,7 @@ class _Run:
     def violation(self):
         """Return the distance of 0 from ∂F at the iterate, in the maximum norm.
 
-        R tends to the least subgradient as γ falls, from below if h is convex [9]_. It
+        R tends to the least subgradient as γ falls, from below if h is convex [8]_. It
         is taken at a γ that is tiny, yet moves x by more than rounding.
         """
         point = self.point
@@ -273,7 +162,7 @@ class _Run:
         grad = self.judged_gradient(point.grad)
         if not self.objective.has_kink:
             return float(np.abs(grad).max())
-        length = _STRICT * np.abs(point.theta[~self.free]).max(initial=0.0) or 1.0
+        length = _STRICT * np.abs(point.theta[self.kinked]).max(initial=0.0) or 1.0
         _, residual = self.prox_gradient(point.theta, grad, length / self.scale)
         return float(np.abs(residual).max())
 
@@ -296,7 +185,7 @@ class _Run:
         """Return the smallest γ for which R, where h acts, keeps some digits of ∇f."""
         theta, grad = self.point.theta, self.point.grad
         if self.objective.has_kink:
-            theta, grad = theta[~self.free], grad[~self.free]
+            theta, grad = theta.take(self.kinked), grad.take(self.kinked)
         steepest = float(np.abs(grad).max())
         return _LEAST_MOVE * float(np.abs(theta).max()) / steepest if steepest else 0.0
 
@@ -307,10 +196,13 @@ class _Run:
     def direction(self, z, residual, step):
         """Return J, or None for everything, and the quasi-Newton direction on it."""
         if not self.objective.has_kink:
-            return None, self.memory.multiply(residual, step)
+            direction = residual.copy()
+            self.memory.multiply(direction, self.everything, step)
+            return None, direction
         support = (z != 0) | self.free
-        self.memory.restrict(support)
-        return support, self.memory.multiply(np.where(support, residual, 0.0), step)
+        direction = np.where(support, residual, 0.0)
+        self.memory.multiply(direction, support.astype(np.float64), step)
+        return support, direction
 
     def arc(self, support, direction, t):
         """Return x − t · direction, with the zeros and constraints of h, and its h."""
