@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "isa.hpp"
+#include "vecmath.hpp"
 
 namespace skreg {
 
@@ -18,12 +19,26 @@ constexpr ptrdiff_t PANEL_ROWS = 128;  // of at most 128 bytes each
 // Below this many multiplications own loops win over any BLAS.
 constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128;
 
+constexpr ptrdiff_t FEW_COLUMNS = 12, BLOCK_ROWS = 64;
+
 // In registers, and as it lies in memory, without alignment.
 template <typename T, int bytes> struct Vector {
     typedef T type __attribute__((vector_size(bytes)));
     typedef T stored __attribute__((vector_size(bytes), aligned(alignof(T)), may_alias));
     static constexpr ptrdiff_t width = bytes / sizeof(T);
 };
+
+// All bits in the first lanes of a vector and none in the rest, to be read from the
+// middle.
+template <typename T, ptrdiff_t width> struct LaneMasks {
+    typename Format<T>::Int entry[2 * width];
+    constexpr LaneMasks() : entry() {
+        for (ptrdiff_t j = 0; j < width; ++j) entry[j] = -1;
+    }
+    static const LaneMasks table;
+};
+template <typename T, ptrdiff_t width>
+constexpr LaneMasks<T, width> LaneMasks<T, width>::table{};
 
 // A row-major matrix or its transpose: entry (i, j) lies at data[i * row + j * col].
 template <typename T> struct Operand {
@@ -50,90 +65,121 @@ SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
     }
 }
 
-// A tile of `rows` times `vectors` vectors, of which C takes the first n columns.
+// Rows of B, `vectors` vectors wide. They are read beyond the last column where that is
+// part of the next row; the last row is a copy.
+template <typename T> struct Panel {
+    const T *rows;
+    ptrdiff_t stride, n_rows;
+    const T *last;
+    const T *row(ptrdiff_t p) const { return p + 1 < n_rows ? rows + p * stride : last; }
+};
+
+// Where a product goes: m rows of n entries, `stride` apart.
+template <typename T> struct Target {
+    T *data;
+    ptrdiff_t m, n, stride;
+    bool accumulate;
+    const T *end() const { return data + (m - 1) * stride + n; }
+};
+
+// A tile of C: `rows` rows from the i-th on, `vectors` vectors wide, but for what is
+// beyond the last column.
 template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void tile(Operand<T> a, const T *panel, ptrdiff_t panel_row, ptrdiff_t k,
-                       ptrdiff_t n, T *c, ptrdiff_t ldc, bool accumulate) {
+SKREG_INLINE void tile(Operand<T> a, Panel<T> b, ptrdiff_t i, Target<T> c) {
     using V = typename Vector<T, bytes>::type;
     using Stored = typename Vector<T, bytes>::stored;
+    using Bits = typename Vector<typename Format<T>::Int, bytes>::type;
+    using StoredBits = typename Vector<typename Format<T>::Int, bytes>::stored;
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     V sum[rows][vectors] = {};
-    for (ptrdiff_t p = 0; p < k; ++p, a.data += a.col, panel += panel_row) {
-        V b[vectors];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v) b[v] = *(const Stored *)(panel + v * width);
+    const T *column = a.data + i * a.row;
+    for (ptrdiff_t p = 0; p < b.n_rows; ++p, column += a.col) {
+        const T *row = b.row(p);
+        V entries[vectors];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; ++v) entries[v] = *(const Stored *)(row + v * width);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; ++v) sum[r][v] += b[v] * a.data[r * a.row];
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; ++v) sum[r][v] += entries[v] * column[r * a.row];
     }
+    const ptrdiff_t n_last = std::min(width, c.n - (vectors - 1) * width);
+    const Bits keep =
+        *(const StoredBits *)(LaneMasks<T, width>::table.entry + width - n_last);
+    const T *end = c.end();
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r, c += ldc) {
-#pragma GCC unroll 2
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 3
         for (int v = 0; v < vectors; ++v) {
-            T *out = c + v * width;
-            if (n >= (v + 1) * width) {
+            T *out = c.data + (i + r) * c.stride + v * width;
+            const ptrdiff_t n = c.n - v * width;
+            const bool fits = out + width <= end;
+            // In rows shorter than a vector, what is beyond will be written later.
+            if (n >= width || (fits && c.stride < width && !c.accumulate)) {
                 *(Stored *)out =
-                    accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
+                    c.accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
+            } else if (fits && c.stride >= width) {
+                const V old = *(const Stored *)out;
+                const V entry = c.accumulate ? old + sum[r][v] : sum[r][v];
+                *(Stored *)out = (V)(((Bits)entry & keep) | ((Bits)old & ~keep));
             } else {
                 T entries[width];
                 *(Stored *)entries = sum[r][v];
-                for (ptrdiff_t j = 0; j < n - v * width; ++j)
-                    out[j] = accumulate ? out[j] + entries[j] : entries[j];
+                for (ptrdiff_t j = 0; j < n; ++j)
+                    out[j] = c.accumulate ? out[j] + entries[j] : entries[j];
             }
         }
     }
 }
 
-// Tiles of `rows` rows, from row i of A as long as there are as many.
+// Tiles of `rows` rows, from row i on as long as there are as many.
 template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void tiles(ptrdiff_t &i, ptrdiff_t m, Operand<T> a, const T *panel,
-                        ptrdiff_t panel_row, ptrdiff_t k, ptrdiff_t n, T *c,
-                        ptrdiff_t ldc, bool accumulate) {
-    for (; i + rows <= m; i += rows)
-        tile<rows, vectors, bytes>(a.from(i, 0), panel, panel_row, k, n, c + i * ldc, ldc,
-                                   accumulate);
+SKREG_INLINE void tiles(Operand<T> a, Panel<T> b, ptrdiff_t &i, Target<T> c) {
+    for (; i + rows <= c.m; i += rows) tile<rows, vectors, bytes>(a, b, i, c);
 }
 
-// C (m, n) = A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors. Rows of B
-// that fill the panel are read where they lie.
+// C = A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors.
 template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                                ptrdiff_t k, T *c, ptrdiff_t ldc, bool accumulate) {
+SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, Target<T> c) {
     constexpr ptrdiff_t width = vectors * Vector<T, bytes>::width;
-    alignas(64) T packed[PANEL_ROWS * width];
-    const T *panel = b.data;
-    ptrdiff_t panel_row = b.row, i = 0;
-    if (b.col != 1 || n < width) {
-        pack_panel<width>(b, k, n, packed);
-        panel = packed;
-        panel_row = width;
+    alignas(64) T packed[PANEL_ROWS * width], last[width];
+    Panel<T> panel{b.data, b.row, k, last};
+    if (b.col != 1 || b.row + c.n < width) {
+        pack_panel<width>(b, k, c.n, packed);
+        panel.rows = packed;
+        panel.stride = width;
     }
-    if constexpr (rows == 12) {
-        tiles<12, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
-        tiles<8, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
-    }
-    if constexpr (rows == 6)
-        tiles<6, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
-    tiles<4, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
-    tiles<2, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
-    tiles<1, vectors, bytes>(i, m, a, panel, panel_row, k, n, c, ldc, accumulate);
+    pack_panel<width>(b.from(k - 1, 0), 1, c.n, last);
+    ptrdiff_t i = 0;
+    tiles<rows, vectors, bytes>(a, panel, i, c);
+    if constexpr (rows > 8) tiles<8, vectors, bytes>(a, panel, i, c);
+    tiles<4, vectors, bytes>(a, panel, i, c);
+    tiles<2, vectors, bytes>(a, panel, i, c);
+    tiles<1, vectors, bytes>(a, panel, i, c);
 }
 
+// Panels of two vectors, and one of three where a single one would be left.
 template <int bytes, int rows, typename T>
 SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
                           ptrdiff_t k, bool accumulate, T *c) {
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
+    constexpr int rows_of_three = rows > 8 ? 8 : 4;
     for (ptrdiff_t p = 0; p < k; p += PANEL_ROWS) {
         const ptrdiff_t inner = std::min(PANEL_ROWS, k - p);
-        const bool add = accumulate || p > 0;
-        ptrdiff_t j = 0;
-        for (; j + width < n; j += 2 * width)
-            panel_product<rows, 2, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner,
-                                          c + j, n, add);
-        if (j < n)
-            panel_product<rows, 1, bytes>(a.from(0, p), b.from(p, j), m, n - j, inner,
-                                          c + j, n, add);
+        for (ptrdiff_t j = 0; j < n;) {
+            const Operand<T> left = a.from(0, p), right = b.from(p, j);
+            const Target<T> out{c + j, m, n - j, n, accumulate || p > 0};
+            if (out.n <= width) {
+                panel_product<rows, 1, bytes>(left, right, inner, out);
+                j += width;
+            } else if (out.n > 2 * width && out.n <= 3 * width) {
+                panel_product<rows_of_three, 3, bytes>(left, right, inner, out);
+                j += 3 * width;
+            } else {
+                panel_product<rows, 2, bytes>(left, right, inner, out);
+                j += 2 * width;
+            }
+        }
     }
 }
 
@@ -218,6 +264,19 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
     const auto run = level == 4   ? product_v4<T>
                      : level == 3 ? product_v3<T>
                                   : product_baseline<T>;
+    if (transpose_a && !transpose_b && n <= FEW_COLUMNS && m > FEW_COLUMNS) {
+        // C' = B' A, block by block, fills vectors with the rows of C.
+        T block[FEW_COLUMNS * BLOCK_ROWS];
+        for (ptrdiff_t i = 0; i < m; i += BLOCK_ROWS, c += BLOCK_ROWS * n) {
+            const ptrdiff_t rows = std::min(BLOCK_ROWS, m - i);
+            run({b, 1, n}, {a + i, m, 1}, n, rows, k, false, block);
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                for (ptrdiff_t j = 0; j < n; ++j)
+                    c[r * n + j] =
+                        block[j * rows + r] + (accumulate ? c[r * n + j] : T(0));
+        }
+        return true;
+    }
     run(left, right, m, n, k, accumulate, c);
     return true;
 #else
