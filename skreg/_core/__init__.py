@@ -8,10 +8,10 @@ a. One flat vector ``theta`` holds all weight matrices (row-major, ``(n_in, n_ou
 b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an index
    array; the permutation, learning rates, stopping and interrupts belong to Python,
    between calls. The GIL is released for the whole call.
-c. Matrix products are our own (``matmul.hpp``) where they are small, and at all sizes
-   with AVX-512; else they go to BLAS through ``_blas.pxd``, as nothing else does.
-   Everything elementwise is a plain loop in a ``.hpp`` header that the compiler
-   vectorizes: bias + activation in one pass; derivative times delta together with the
+c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they are
+   small, and at all sizes with AVX-512; else they go to BLAS through ``_blas.pxd``, as
+   nothing else does. Everything elementwise is a plain loop in a ``.hpp`` header that
+   the compiler vectorizes: activation; derivative times delta together with the
    intercepts' gradient in one pass; loss and output delta in one pass; optimizer
    direction, decay slots and prox in one pass over all parameters (``update.hpp``);
    group penalties, group by group, before or after it (``groups.hpp``).

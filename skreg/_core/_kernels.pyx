@@ -13,8 +13,7 @@ from skreg._core._blas cimport gemm
 
 cdef extern from "activations.hpp" namespace "skreg" nogil:
     bint stores_slope(int activation)
-    void activate[T](int activation, T* z, const T* bias, T* slope,
-                     Py_ssize_t rows, Py_ssize_t cols)
+    void activate[T](int activation, T* z, T* slope, Py_ssize_t size)
     void backprop_activation[T](int activation, T* delta, const T* a, const T* slope,
                                 Py_ssize_t rows, Py_ssize_t cols, T* sums)
     void backprop_one_output[T](int activation, const T* f, const T* v, const T* a,
@@ -42,7 +41,7 @@ cdef extern from "sparse.hpp" namespace "skreg" nogil:
                       Py_ssize_t n, Py_ssize_t cols, T* out)
     void csr_forward[X, T](const X* data, const int* indices, const long long* indptr,
                            const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-                           Py_ssize_t cols, const T* w, T* z)
+                           Py_ssize_t cols, const T* w, const T* bias, T* z)
     void csr_backward[X, T](const X* data, const int* indices, const long long* indptr,
                             const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
                             Py_ssize_t cols, const T* delta, T* grad)
@@ -66,9 +65,6 @@ cdef extern from "update.hpp" namespace "skreg" nogil:
                    T* second)
     void metric[T](const UpdateRule& rule, double t, Py_ssize_t n, const T* second,
                    T* out)
-
-cdef int IDENTITY = 0
-
 
 cdef const void* _address(array):
     return <const void*> <size_t> array.__array_interface__["data"][0]
@@ -250,26 +246,28 @@ cdef const floating* _forward(
     cdef:
         const floating* x = NULL
         const floating* below
+        const floating* w
+        const floating* bias
         floating* z
-        int l, code
+        int l
     if data.indices == NULL:
         x = _inputs(net, data, rows, start, n, scratch)
     below = x
     for l in range(1, net.n_layers + 1):
+        w, bias = theta + net.weights[l], theta + net.biases[l]
         z = scratch + net.act[l]
         if l == 1 and data.indices != NULL:
             if data.widen:
                 csr_forward(<const float*> data.x, data.indices, data.indptr, rows,
-                            start, n, net.units[1], theta + net.weights[1], z)
+                            start, n, net.units[1], w, bias, z)
             else:
                 csr_forward(<const floating*> data.x, data.indices, data.indptr, rows,
-                            start, n, net.units[1], theta + net.weights[1], z)
+                            start, n, net.units[1], w, bias, z)
         else:
-            gemm(False, False, n, net.units[l], net.units[l - 1], below,
-                 theta + net.weights[l], False, z)
-        code = net.activation if l < net.n_layers else IDENTITY
-        activate(code, z, theta + net.biases[l], scratch + net.slope[l], n,
-                 net.units[l])
+            gemm(False, False, n, net.units[l], net.units[l - 1], below, w, bias,
+                 False, z)
+        if l < net.n_layers:
+            activate(net.activation, z, scratch + net.slope[l], n * net.units[l])
         below = z
     return x
 
@@ -334,12 +332,12 @@ cdef void _backward(
             delta = below
             continue
         gemm(True, False, fan_in, fan_out, n,
-             x if l == 1 else scratch + net.act[l - 1], delta, accumulate,
+             x if l == 1 else scratch + net.act[l - 1], delta, NULL, accumulate,
              grad + net.weights[l])
         if l > 1:
             below = scratch + net.delta[l % 2]
             gemm(False, True, n, fan_in, fan_out, delta, theta + net.weights[l],
-                 False, below)
+                 NULL, False, below)
             backprop_activation(net.activation, below, scratch + net.act[l - 1],
                                 scratch + net.slope[l - 1], n, fan_in,
                                 grad + net.biases[l - 1])

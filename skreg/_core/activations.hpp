@@ -1,5 +1,5 @@
-// Activations of the hidden layers, fused with the bias before them (forward) and
-// with the sums that give the intercepts' gradient (backward).
+// Activations of the hidden layers; backward, fused with the sums that give the
+// intercepts' gradient.
 //
 // A functor maps z to {value, slope}. Where the slope follows from the value alone
 // (`from_value`), only the value is stored; gelu and silu store the slope as well.
@@ -18,9 +18,6 @@ inline bool stores_slope(int activation) {
     return activation == GELU || activation == SILU;
 }
 
-struct Identity {
-    template <typename T> static T value(T z) { return z; }
-};
 struct Logistic {
     template <typename T> static T value(T z) { return logistic(z); }
     template <typename T> static T slope_from_value(T a) { return a * (T(1) - a); }
@@ -61,42 +58,28 @@ struct Silu {
 };
 
 template <typename F, typename T>
-SKREG_CLONES void activate_rows(T *__restrict z, const T *__restrict bias, ptrdiff_t rows,
-                                ptrdiff_t cols) {
-    if (cols == 1) {
-        const T b = bias[0];
+SKREG_CLONES void activate_each(T *__restrict z, ptrdiff_t size) {
 #pragma omp simd
-        for (ptrdiff_t i = 0; i < rows; ++i) z[i] = F::value(z[i] + b);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < rows; ++i, z += cols) {
-#pragma omp simd
-        for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j]);
-    }
+    for (ptrdiff_t i = 0; i < size; ++i) z[i] = F::value(z[i]);
 }
 
 template <typename F, typename T>
-SKREG_CLONES void activate_rows_with_slope(T *__restrict z, const T *__restrict bias,
-                                           T *__restrict slope, ptrdiff_t rows,
-                                           ptrdiff_t cols) {
-    for (ptrdiff_t i = 0; i < rows; ++i, z += cols, slope += cols) {
+SKREG_CLONES void activate_each_with_slope(T *__restrict z, T *__restrict slope,
+                                           ptrdiff_t size) {
 #pragma omp simd
-        for (ptrdiff_t j = 0; j < cols; ++j) z[j] = F::value(z[j] + bias[j], slope[j]);
-    }
+    for (ptrdiff_t i = 0; i < size; ++i) z[i] = F::value(z[i], slope[i]);
 }
 
-// z <- phi(z + bias); `slope` receives phi' for the activations that store it.
-template <typename T>
-void activate(int activation, T *z, const T *bias, T *slope, ptrdiff_t rows,
-              ptrdiff_t cols) {
+// z <- phi(z); `slope` receives phi' for the activations that store it.
+template <typename T> void activate(int activation, T *z, T *slope, ptrdiff_t size) {
     switch (activation) {
-    case IDENTITY: return activate_rows<Identity>(z, bias, rows, cols);
-    case LOGISTIC: return activate_rows<Logistic>(z, bias, rows, cols);
-    case TANH: return activate_rows<Tanh>(z, bias, rows, cols);
-    case RELU: return activate_rows<Relu>(z, bias, rows, cols);
-    case LEAKY_RELU: return activate_rows<LeakyRelu>(z, bias, rows, cols);
-    case GELU: return activate_rows_with_slope<Gelu>(z, bias, slope, rows, cols);
-    case SILU: return activate_rows_with_slope<Silu>(z, bias, slope, rows, cols);
+    case IDENTITY: return;
+    case LOGISTIC: return activate_each<Logistic>(z, size);
+    case TANH: return activate_each<Tanh>(z, size);
+    case RELU: return activate_each<Relu>(z, size);
+    case LEAKY_RELU: return activate_each<LeakyRelu>(z, size);
+    case GELU: return activate_each_with_slope<Gelu>(z, slope, size);
+    case SILU: return activate_each_with_slope<Silu>(z, slope, size);
     }
 }
 

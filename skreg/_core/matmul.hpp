@@ -66,11 +66,11 @@ SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
 }
 
 // Rows of B, `vectors` vectors wide. They are read beyond the last column where that is
-// part of the next row; the last row is a copy.
+// part of the next row; the last row is a copy. The products are added to `bias`.
 template <typename T> struct Panel {
     const T *rows;
     ptrdiff_t stride, n_rows;
-    const T *last;
+    const T *last, *bias;
     const T *row(ptrdiff_t p) const { return p + 1 < n_rows ? rows + p * stride : last; }
 };
 
@@ -112,21 +112,20 @@ SKREG_INLINE void tile(Operand<T> a, Panel<T> b, ptrdiff_t i, Target<T> c) {
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; ++v) {
             T *out = c.data + (i + r) * c.stride + v * width;
+            const T *addend = c.accumulate ? out : b.bias + v * width;
             const ptrdiff_t n = c.n - v * width;
             const bool fits = out + width <= end;
             // In rows shorter than a vector, what is beyond will be written later.
             if (n >= width || (fits && c.stride < width && !c.accumulate)) {
-                *(Stored *)out =
-                    c.accumulate ? *(const Stored *)out + sum[r][v] : sum[r][v];
+                *(Stored *)out = *(const Stored *)addend + sum[r][v];
             } else if (fits && c.stride >= width) {
+                const V entry = *(const Stored *)addend + sum[r][v];
                 const V old = *(const Stored *)out;
-                const V entry = c.accumulate ? old + sum[r][v] : sum[r][v];
                 *(Stored *)out = (V)(((Bits)entry & keep) | ((Bits)old & ~keep));
             } else {
                 T entries[width];
                 *(Stored *)entries = sum[r][v];
-                for (ptrdiff_t j = 0; j < n; ++j)
-                    out[j] = c.accumulate ? out[j] + entries[j] : entries[j];
+                for (ptrdiff_t j = 0; j < n; ++j) out[j] = addend[j] + entries[j];
             }
         }
     }
@@ -138,12 +137,14 @@ SKREG_INLINE void tiles(Operand<T> a, Panel<T> b, ptrdiff_t &i, Target<T> c) {
     for (; i + rows <= c.m; i += rows) tile<rows, vectors, bytes>(a, b, i, c);
 }
 
-// C = A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors.
+// C = bias + A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors.
 template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, Target<T> c) {
+SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, const T *bias,
+                                Target<T> c) {
     constexpr ptrdiff_t width = vectors * Vector<T, bytes>::width;
-    alignas(64) T packed[PANEL_ROWS * width], last[width];
-    Panel<T> panel{b.data, b.row, k, last};
+    alignas(64) T packed[PANEL_ROWS * width], last[width], start[width] = {};
+    if (bias) std::copy_n(bias, std::min(c.n, width), start);
+    Panel<T> panel{b.data, b.row, k, last, start};
     if (b.col != 1 || b.row + c.n < width) {
         pack_panel<width>(b, k, c.n, packed);
         panel.rows = packed;
@@ -161,22 +162,23 @@ SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, Target<
 // Panels of two vectors, and one of three where a single one would be left.
 template <int bytes, int rows, typename T>
 SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                          ptrdiff_t k, bool accumulate, T *c) {
+                          ptrdiff_t k, const T *bias, bool accumulate, T *c) {
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     constexpr int rows_of_three = rows > 8 ? 8 : 4;
     for (ptrdiff_t p = 0; p < k; p += PANEL_ROWS) {
         const ptrdiff_t inner = std::min(PANEL_ROWS, k - p);
         for (ptrdiff_t j = 0; j < n;) {
             const Operand<T> left = a.from(0, p), right = b.from(p, j);
+            const T *const offset = bias && p == 0 ? bias + j : nullptr;
             const Target<T> out{c + j, m, n - j, n, accumulate || p > 0};
             if (out.n <= width) {
-                panel_product<rows, 1, bytes>(left, right, inner, out);
+                panel_product<rows, 1, bytes>(left, right, inner, offset, out);
                 j += width;
             } else if (out.n > 2 * width && out.n <= 3 * width) {
-                panel_product<rows_of_three, 3, bytes>(left, right, inner, out);
+                panel_product<rows_of_three, 3, bytes>(left, right, inner, offset, out);
                 j += 3 * width;
             } else {
-                panel_product<rows, 2, bytes>(left, right, inner, out);
+                panel_product<rows, 2, bytes>(left, right, inner, offset, out);
                 j += 2 * width;
             }
         }
@@ -186,28 +188,28 @@ SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
 // Tiles fill the registers of each instruction set: 32 of 64 bytes, 16 of 32 or 16.
 template <typename T>
 SKREG_V4 void product_v4(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                         ptrdiff_t k, bool accumulate, T *c) {
-    product<64, 12>(a, b, m, n, k, accumulate, c);
+                         ptrdiff_t k, const T *bias, bool accumulate, T *c) {
+    product<64, 12>(a, b, m, n, k, bias, accumulate, c);
 }
 template <typename T>
 SKREG_V3 void product_v3(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                         ptrdiff_t k, bool accumulate, T *c) {
-    product<32, 6>(a, b, m, n, k, accumulate, c);
+                         ptrdiff_t k, const T *bias, bool accumulate, T *c) {
+    product<32, 6>(a, b, m, n, k, bias, accumulate, c);
 }
 template <typename T>
 void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                      bool accumulate, T *c) {
-    product<16, 4>(a, b, m, n, k, accumulate, c);
+                      const T *bias, bool accumulate, T *c) {
+    product<16, 4>(a, b, m, n, k, bias, accumulate, c);
 }
 #endif
 
-// c (m) = A (m, k) @ b (k) for row-major A, four rows at a time.
+// c (m) = offset + A (m, k) @ b (k) for row-major A, four rows at a time.
 template <typename T>
 SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t m,
-                         ptrdiff_t k, T *__restrict c, bool accumulate) {
+                         ptrdiff_t k, T offset, T *__restrict c) {
     ptrdiff_t i = 0;
     for (; i + 4 <= m; i += 4, a += 4 * k) {
-        T s0 = T(0), s1 = T(0), s2 = T(0), s3 = T(0);
+        T s0 = offset, s1 = offset, s2 = offset, s3 = offset;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
         for (ptrdiff_t p = 0; p < k; ++p) {
             s0 += a[p] * b[p];
@@ -215,14 +217,16 @@ SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t
             s2 += a[p + 2 * k] * b[p];
             s3 += a[p + 3 * k] * b[p];
         }
-        const T sums[4] = {s0, s1, s2, s3};
-        for (int r = 0; r < 4; ++r) c[i + r] = accumulate ? c[i + r] + sums[r] : sums[r];
+        c[i] = s0;
+        c[i + 1] = s1;
+        c[i + 2] = s2;
+        c[i + 3] = s3;
     }
     for (; i < m; ++i, a += k) {
-        T sum = T(0);
+        T sum = offset;
 #pragma omp simd reduction(+ : sum)
         for (ptrdiff_t p = 0; p < k; ++p) sum += a[p] * b[p];
-        c[i] = accumulate ? c[i] + sum : sum;
+        c[i] = sum;
     }
 }
 
@@ -246,14 +250,18 @@ SKREG_CLONES void transposed_matvec(const T *__restrict a, const T *__restrict b
     }
 }
 
-// C (m, n) = op(A) op(B), or added to C, where own loops are faster; false where the
-// product is one for BLAS, and nothing was done.
+// C (m, n) = op(A) op(B), plus `bias` (n) in each row where there is one, or added to C,
+// where own loops are faster; false where the product is one for BLAS, and nothing was
+// done. A bias and `accumulate` exclude each other.
 template <typename T>
 bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                const T *a, const T *b, bool accumulate, T *c) {
-    if (n == 1 && !transpose_b) {
-        transpose_a ? transposed_matvec(a, b, m, k, c, accumulate)
-                    : matvec(a, b, m, k, c, accumulate);
+                const T *a, const T *b, const T *bias, bool accumulate, T *c) {
+    if (n == 1 && !transpose_b && transpose_a && !bias) {
+        transposed_matvec(a, b, m, k, c, accumulate);
+        return true;
+    }
+    if (n == 1 && !transpose_b && !transpose_a && !accumulate) {
+        matvec(a, b, m, k, bias ? *bias : T(0), c);
         return true;
     }
 #ifdef __GNUC__
@@ -264,12 +272,12 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
     const auto run = level == 4   ? product_v4<T>
                      : level == 3 ? product_v3<T>
                                   : product_baseline<T>;
-    if (transpose_a && !transpose_b && n <= FEW_COLUMNS && m > FEW_COLUMNS) {
+    if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS) {
         // C' = B' A, block by block, fills vectors with the rows of C.
         T block[FEW_COLUMNS * BLOCK_ROWS];
         for (ptrdiff_t i = 0; i < m; i += BLOCK_ROWS, c += BLOCK_ROWS * n) {
             const ptrdiff_t rows = std::min(BLOCK_ROWS, m - i);
-            run({b, 1, n}, {a + i, m, 1}, n, rows, k, false, block);
+            run({b, 1, n}, {a + i, m, 1}, n, rows, k, nullptr, false, block);
             for (ptrdiff_t r = 0; r < rows; ++r)
                 for (ptrdiff_t j = 0; j < n; ++j)
                     c[r * n + j] =
@@ -277,7 +285,7 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
         }
         return true;
     }
-    run(left, right, m, n, k, accumulate, c);
+    run(left, right, m, n, k, bias, accumulate, c);
     return true;
 #else
     return false;

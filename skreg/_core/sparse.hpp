@@ -25,15 +25,14 @@ void gather(const X *x, const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
         std::copy_n(x + batch_row(rows, start, i) * cols, cols, out + i * cols);
 }
 
-// z (n, cols) = X[batch rows] @ w, each stored entry adding one row of w.
+// z (n, cols) = bias + X[batch rows] @ w, each stored entry adding one row of w.
 template <typename X, typename T>
 SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long *indptr,
                               const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
-                              ptrdiff_t cols, const T *w, T *z) {
-    std::memset(z, 0, sizeof(T) * n * cols);
+                              ptrdiff_t cols, const T *w, const T *bias, T *z) {
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
-        T *__restrict z_row = z + i * cols;
+        T *__restrict z_row = std::copy_n(bias, cols, z + i * cols) - cols;
         for (long long k = indptr[row]; k < indptr[row + 1]; ++k) {
             const T x = T(data[k]);
             const T *__restrict w_row = w + ptrdiff_t(indices[k]) * cols;
