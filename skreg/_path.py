@@ -21,12 +21,11 @@ from skreg._threads import single_blas_thread
 
 # Objectives that differ by less than this share count as equal.
 _EQUAL = 1e-6
-# Polishing: a network is fitted again where another one is better by this share.
-_MAX_SWEEPS, _WORTH_A_FIT = 3, 5e-3
-# After the first fit of a path with hidden layers: factor on the tolerance, since what
-# is left to be gained at one lambda is gained at the next; its upper limit; one on the
-# violation of the optimality conditions, as a share of lambda; and one on iterations.
-_LOOSER, _LOOSEST, _LAMBDA_SHARE, _SHORT = 30.0, 3e-3, 0.3, 300
+# A fit on a path with hidden layers ends early, since what is left to be gained at one
+# lambda is gained at the next: where J falls by less than this share in 10 iterations,
+# or at a looser tolerance (factor; upper limit; the violation of the optimality
+# conditions as a share of lambda).
+_FLAT, _LOOSER, _LOOSEST, _LAMBDA_SHARE = 2e-4, 30.0, 3e-3, 0.3
 _MAX_EXTENSION = 20
 
 
@@ -135,12 +134,12 @@ def reg_mlp_path(
     20 more steps, after lambda_ref.
 
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
-    networks that are worse than the null model are replaced by it, and those that are
-    worse than another network of the path, at their own lambda, are fitted again from
-    there (where it matters, else replaced by it), in up to 3 sweeps. So the objective
-    rises with lambda, and the penalty divided by lambda falls. After the first fit, its
-    tolerance is looser, up to 30 times `tol`, and no fit has more than 300 iterations:
-    the next fit goes on where one stops.
+    networks that are worse than the null model are replaced by it. On the way back,
+    each network is fitted again from its sparser neighbor, and the better one stays; in
+    the end, none is worse, at its own lambda, than another one of the path. So the
+    objective rises with lambda, and the penalty divided by lambda falls. Fits end where
+    the objective falls by less than 0.02 % in 10 iterations, or at up to 30 times
+    `tol`: the next fit goes on where one stops.
 
     Examples
     --------
@@ -310,12 +309,11 @@ class Walk:
         self.is_exact = (
             isinstance(training.solver, Deterministic) and training.validate is None
         )
-        self._solver = self._next_solver = training.solver
+        self._full_solver = self._solver = training.solver
         if self.is_exact and not self.is_linear:
             tol = training.solver.tol
             looser = max(tol, min(_LOOSER * tol, _LOOSEST))
-            shorter = min(training.solver.max_iter, _SHORT)
-            self._next_solver = replace(training.solver, tol=looser, max_iter=shorter)
+            self._solver = replace(training.solver, tol=looser, ftol=_FLAT)
         self.n_fits = self.n_unconverged = 0
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
@@ -350,10 +348,13 @@ class Walk:
         """Return a list of fits along the grid."""
         if self.is_linear:
             return self._from_sparse_to_dense(grid, stop)
+        if len(grid.values) == 1:  # there is no next fit to go on
+            self._solver = self._full_solver
         fits = self._from_dense_to_sparse(grid, n_init, stop)
         if self.is_exact:
-            self._polish(fits, stop)
-        if stop is not None:  # polishing may have emptied earlier networks as well
+            self._return(fits)
+            self._settle(fits, stop)
+        if stop is not None:  # the way back may have emptied earlier networks as well
             few = [stop(self._coefs(fit)) for fit in fits]
             fits = fits[: few.index(True) + 1] if any(few) else fits
         return fits
@@ -389,42 +390,43 @@ class Walk:
 
     def _best_start(self, lam, n_init):
         network = self.problem.network
-        fits = [self._solve(lam, self.training.theta, self._solver)]
+        fits = [self._solve(lam, self.training.theta)]
         for _ in range(n_init - 1):
             theta = network.initial_theta(self.training.rng, self.training.dtype)
             theta = theta.astype(self.problem.dtype)
-            fits.append(self._solve(lam, theta, self._solver))
+            fits.append(self._solve(lam, theta))
         best = min(fits, key=lambda fit: (np.isnan(fit.objective), fit.objective))
         best.n_iter = sum(fit.n_iter for fit in fits)
         return best
 
     def refine(self, fit):
         """Continue a fit with the tolerance of the estimator, if that differs."""
-        if self._solver is self._next_solver:
+        if self._solver is self._full_solver:
             return fit
-        return self._solve(fit.lam, fit.theta, self._solver)
+        return self._solve(fit.lam, fit.theta, self._full_solver)
 
-    def _polish(self, fits, stop):
+    def _return(self, fits):
+        """Fit each network again from its sparser neighbor; keep the better one."""
+        for k in reversed(range(len(fits) - 1)):
+            sparser, fit = fits[k + 1], fits[k]
+            if self._is_zero(sparser.theta):
+                continue
+            new = self._solve(fit.lam, sparser.theta)
+            n_iter = fit.n_iter + new.n_iter
+            fits[k] = new if new.objective < fit.objective else fit
+            fits[k].n_iter = n_iter
+
+    def _settle(self, fits, stop):
         """Let no network be worse, at its own lambda, than another one of the path."""
-        for sweep in range(1 + _MAX_SWEEPS):
-            n_refits = 0
-            for k, fit in enumerate(fits):
-                at_lam = [self._objective(other, fit.lam) for other in fits]
-                best = int(np.nanargmin(at_lam))
-                if not at_lam[best] < fit.objective:
-                    continue
-                gain = 1 - at_lam[best] / fit.objective
-                if gain > _WORTH_A_FIT and sweep < _MAX_SWEEPS:
-                    new, n_refits = self._solve(fit.lam, fits[best].theta), n_refits + 1
-                else:
-                    new = self._adopt(fits[best], fit.lam)
-                new.n_iter += fit.n_iter
-                if k == len(fits) - 1 and stop and not stop(self._coefs(new)):
-                    fit.n_iter = new.n_iter
-                else:
-                    fits[k] = new
-            if n_refits == 0:
-                break
+        for k, fit in enumerate(fits):
+            at_lam = [self._objective(other, fit.lam) for other in fits]
+            best = int(np.nanargmin(at_lam))
+            if not at_lam[best] < fit.objective:
+                continue
+            new = self._adopt(fits[best], fit.lam)
+            new.n_iter = fit.n_iter
+            if k < len(fits) - 1 or not stop or stop(self._coefs(new)):
+                fits[k] = new
 
     def _adopt(self, fit, lam):
         result = replace(fit.result, n_iter=0, history={})
@@ -451,8 +453,8 @@ class Walk:
 
     def _solve(self, lam, theta, solver=None):
         training, monitor = self.training, self._make_monitor()
-        solver, scale = solver or self._next_solver, self._scale
-        if solver is not self._solver and lam > 0:
+        solver, scale = solver or self._solver, self._scale
+        if solver is not self._full_solver and scale and lam > 0:
             scale = min(scale, _LAMBDA_SHARE * lam / solver.tol)
         result = solver.solve(
             self.problem, self._per_layer(lam), theta, training.rng, monitor, scale
@@ -460,9 +462,8 @@ class Walk:
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         self.n_fits += 1
-        is_short = solver.max_iter < self._solver.max_iter
-        at_limit = result.status is Status.MAX_ITER and not is_short
-        self.n_unconverged += at_limit or result.status is Status.NON_FINITE
+        failures = (Status.MAX_ITER, Status.NON_FINITE)
+        self.n_unconverged += result.status in failures
         if isinstance(training.solver, Deterministic):
             self._scale = self._scale or result.state
         else:

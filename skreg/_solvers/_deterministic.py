@@ -23,11 +23,15 @@ class Deterministic:
     tol : float
         Bound on the violation of the first-order optimality conditions, in units of
         `Problem.gradient_unit` at the first cold start.
+    ftol : float or None
+        The solver also stops where J falls by less than this share of itself in 10
+        iterations. None is ``tol ** 2``: J is flat to second order at a minimum.
     """
 
     max_iter: int
     max_fun: int
     tol: float
+    ftol: float | None = None
 
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Minimize J from theta0; see `Stochastic.solve`, of which this is the twin.
@@ -60,8 +64,7 @@ class Deterministic:
             objective,
             start,
             tol=self.tol,
-            # J is flat to second order where its gradient vanishes.
-            ftol=self.tol**2,
+            ftol=self.tol**2 if self.ftol is None else self.ftol,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             scale=(
