@@ -732,3 +732,69 @@ def test_built_in_penalties_in_the_core_equal_their_python_methods(
     if dtype == np.float64:
         for W, V in zip(compiled.coefs_, twin.coefs_):
             assert_array_equal(W == 0, V == 0)
+
+
+def core_group_prox(W, D, kappa, by):
+    """Prox of Σ kappa_g ‖w_g‖ over rows in the metric D: RMSProp without gradient."""
+    rho, rmsprop, proximal, by_columns = 0.25, 3, 3, by == "units"
+    if by_columns:
+        W, D = W.T, D.T
+    theta, second = W.flatten(), (D.flatten() / rho**0.5) ** 2
+    segment = (0, W.size, proximal, 0.0, 0.0, 0.0, 0.0)
+    block = (0, *W.shape, by_columns, proximal, 0.0, [], [], kappa.tolist())
+    rule = _core.Rule(rmsprop, (0.0, 0.0, rho, 0.0), [segment], [block])
+    _core.step(rule, theta, np.zeros_like(theta), np.zeros_like(theta), second, 1.0, 1)
+    return theta.reshape(W.shape).T if by_columns else theta.reshape(W.shape)
+
+
+def naive_group_prox(W, D, kappa):
+    """The same by bisection for the norms, and the condition numbers of these."""
+    kappa = kappa[:, None]
+    low, high = np.zeros_like(kappa), np.linalg.norm(W, axis=1, keepdims=True)
+    is_zero = np.linalg.norm(D * W, axis=1, keepdims=True) <= kappa
+    for _ in range(200):
+        s = np.where(is_zero, 1.0, (low + high) / 2)
+        is_low = np.sum((D * W / (s * D + kappa)) ** 2, axis=1, keepdims=True) > 1
+        low, high = np.where(is_low, s, low), np.where(is_low, high, s)
+    Z = np.where(is_zero, 0, D * W * s / (s * D + kappa))
+    slope = np.sum(Z**2 * D / (s * D + kappa), axis=1) / s[:, 0]
+    return Z, 1 / np.where(is_zero[:, 0], 1, slope)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("by", ["inputs", "units"])
+@pytest.mark.parametrize("spread", [0, 1, 6])
+@pytest.mark.parametrize(
+    "shape", [(20, 1), (1, 40), (7, 5), (35, 33), (3, 400)], ids=str
+)
+def test_metric_group_prox_of_the_core_is_exact(shape, spread, by, dtype):
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, size=(shape[0], 1))
+    W[rng.random(shape) < 0.1] = 0
+    W[2:3] = 0
+    D = 10.0 ** (spread * rng.uniform(-0.5, 0.5, size=shape) - 3)
+    D[::4, 1:] = D[::4, :1] * 10.0**spread  # one entry far below the others
+    D[1::4, 1:] = D[1::4, :1] / 10.0**spread  # or above
+    W, D = W.astype(dtype), D.astype(dtype)
+    cut = np.linalg.norm((W * D).astype(float), axis=1)
+    for level in (0, 1e-9, 1e-5, 1e-2, 0.3, 0.9, 1 - 1e-4, 1 - 1e-6, 1 + 1e-4, 1e3):
+        kappa = (level * cut).astype(dtype).astype(float)
+        Z = core_group_prox(W, D, kappa, by)
+        expected, condition = naive_group_prox(W.astype(float), D.astype(float), kappa)
+        error = 20 * np.finfo(dtype).eps * condition
+        for z, e, w, rtol in zip(Z, expected, W, error):
+            if rtol < 0.1:
+                assert_allclose(z, e, rtol=rtol)
+            else:  # within rounding of the cut
+                assert np.linalg.norm(z) <= 0.1 * np.linalg.norm(w)
+
+
+@pytest.mark.parametrize("by", ["inputs", "units"])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_metric_group_prox_of_the_core_leaves_nan_to_its_group(bad, by):
+    W, D, kappa = np.full((3, 3), 2.0), np.ones((3, 3)), np.full(3, 0.5)
+    expected = core_group_prox(W, D, kappa, by)
+    W[1, 1] = bad
+    Z = core_group_prox(W, D, kappa, by)
+    assert not np.isfinite(Z[1, 1])
+    assert_array_equal(Z[::2], expected[::2])

@@ -14,7 +14,7 @@ c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they
    the compiler vectorizes: activation; derivative times delta together with the
    intercepts' gradient in one pass; loss and output delta in one pass; optimizer
    direction, decay slots and prox in one pass over all parameters (``update.hpp``);
-   group penalties, group by group, before or after it (``groups.hpp``).
+   group penalties, all groups together, before or after it (``groups.hpp``).
 d. What varies (activation, loss, method, slot) is an integer code, switched once per
    layer or segment and resolved by templates, never per element. float32 and float64
    come from the same source.

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <type_traits>
+#include <limits>
 #include <vector>
 
 #include "isa.hpp"
@@ -26,8 +26,9 @@ enum Slot {
     PROXIMAL_CONCAVE
 };
 
-// A weight matrix (rows, cols) at `begin` whose rows, or columns, fall into groups:
-// group g holds lines[bounds[g]] ... lines[bounds[g + 1] - 1], with strength kappa[g].
+// A weight matrix (rows, cols) at `begin` whose lines, its rows or columns, fall into
+// groups: group g holds lines[bounds[g]] ... lines[bounds[g + 1] - 1]. Without bounds,
+// each line is a group. kappa[line] is the strength of the line's group.
 struct GroupBlock {
     ptrdiff_t begin, rows, cols;
     bool by_columns;
@@ -35,160 +36,189 @@ struct GroupBlock {
     double l1;
     std::vector<ptrdiff_t> bounds, lines;
     std::vector<double> kappa;
-    bool in_place = false;  // whether the entries of each group lie side by side
 
-    ptrdiff_t line_size() const { return by_columns ? rows : cols; }
-    ptrdiff_t stride() const { return by_columns ? cols : 1; }
-    ptrdiff_t start(ptrdiff_t line) const {
-        return begin + (by_columns ? line : line * cols);
-    }
-    ptrdiff_t size(size_t g) const { return (bounds[g + 1] - bounds[g]) * line_size(); }
-    ptrdiff_t largest() const {
-        ptrdiff_t most = 0;
-        for (size_t g = 0; g < kappa.size(); ++g) most = std::max(most, size(g));
-        return most;
-    }
-    bool are_side_by_side() const {
-        if (line_size() > 1 && stride() > 1) return false;
-        for (size_t g = 0; g < kappa.size(); ++g)
-            for (ptrdiff_t k = bounds[g]; k + 1 < bounds[g + 1]; ++k)
-                if (start(lines[k + 1]) != start(lines[k]) + line_size()) return false;
-        return true;
-    }
+    ptrdiff_t n_lines() const { return by_columns ? cols : rows; }
 };
 
-// The entries of group g side by side: where they lie, or copied to `buffer`.
-template <typename T>
-SKREG_INLINE T *load_group(const GroupBlock &block, size_t g, T *array,
-                           std::remove_const_t<T> *buffer) {
-    if (block.in_place) return array + block.start(block.lines[block.bounds[g]]);
-    const ptrdiff_t size = block.line_size(), stride = block.stride();
-    ptrdiff_t n = 0;
-    for (ptrdiff_t k = block.bounds[g]; k < block.bounds[g + 1]; ++k) {
-        const T *line = array + block.start(block.lines[k]);
-        for (ptrdiff_t j = 0; j < size; ++j) buffer[n++] = line[j * stride];
-    }
-    return buffer;
-}
-
-// Write loaded entries back, if they were copied.
-template <typename T>
-SKREG_INLINE void store_group(const GroupBlock &block, size_t g, const T *values,
-                              T *array) {
-    if (block.in_place) return;
-    const ptrdiff_t size = block.line_size(), stride = block.stride();
-    ptrdiff_t n = 0;
-    for (ptrdiff_t k = block.bounds[g]; k < block.bounds[g + 1]; ++k) {
-        T *line = array + block.start(block.lines[k]);
-        for (ptrdiff_t j = 0; j < size; ++j) line[j * stride] = values[n++];
-    }
-}
-
-template <typename T> SKREG_INLINE T norm(const T *u, ptrdiff_t n) {
-    T sum = T(0);
-#pragma omp simd reduction(+ : sum)
-    for (ptrdiff_t i = 0; i < n; ++i) sum += u[i] * u[i];
-    return std::sqrt(sum);
-}
-
-// u <- (1 - cut / ||u||)_+ u
-template <typename T>
-SKREG_INLINE void shrink_group(T *__restrict u, ptrdiff_t n, T cut) {
-    const T length = norm(u, n), factor = length > cut ? T(1) - cut / length : T(0);
+// Call visit(i, line) for each entry i of each line.
+template <typename F> SKREG_INLINE void each_entry(const GroupBlock &block, F visit) {
+    const ptrdiff_t rows = block.rows, cols = block.cols;
+    for (ptrdiff_t row = 0; row < rows; ++row) {
+        if (block.by_columns) {
 #pragma omp simd
-    for (ptrdiff_t i = 0; i < n; ++i) u[i] *= factor;
-}
-
-// u <- argmin_z sum d_i (z_i - u_i)^2 / 2 + kappa ||z||, with p = d u as scratch.
-//
-// The minimizer is u_i s d_i / (s d_i + kappa), where s = ||z|| is the root of
-//
-//     phi(s) = sum p_i^2 / (s d_i + kappa)^2 = 1,
-//
-// the secular equation of trust-region methods. phi^(-1/2) - 1 is concave and increasing,
-// so that Newton's iteration is monotone from below; the first step, from the upper bound
-// ||u||, comes close where little is shrunk. `psi` is -phi' / 2.
-template <typename T>
-SKREG_INLINE void metric_group_prox(T *__restrict u, const T *__restrict d,
-                                    T *__restrict p, ptrdiff_t n, T kappa) {
-    T uu = T(0), pp = T(0);
-#pragma omp simd reduction(+ : uu, pp)
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        p[i] = d[i] * u[i];
-        uu += u[i] * u[i];
-        pp += p[i] * p[i];
-    }
-    const T excess = std::sqrt(pp) - kappa;
-    if (excess <= T(0)) {
-        std::fill_n(u, n, T(0));
-        return;
-    }
-    // Convergence is quadratic: the next step would be of the size of rounding.
-    constexpr T close = sizeof(T) == 4 ? T(1e-3) : T(3e-8);
-    T s = std::sqrt(uu);
-    for (int iteration = 0; iteration < 50; ++iteration) {
-        T phi = T(0), psi = T(0);
-#pragma omp simd reduction(+ : phi, psi)
-        for (ptrdiff_t i = 0; i < n; ++i) {
-            const T inverse = T(1) / (s * d[i] + kappa), q = p[i] * inverse;
-            phi += q * q;
-            psi += q * q * d[i] * inverse;
+            for (ptrdiff_t col = 0; col < cols; ++col) visit(row * cols + col, col);
+        } else {
+#pragma omp simd
+            for (ptrdiff_t col = 0; col < cols; ++col) visit(row * cols + col, row);
         }
-        const T move = (phi * std::sqrt(phi) - phi) / psi;
-        s += move;
-        if (s <= T(0))
-            s = excess / norm(d, n);  // a lower bound of the root
-        else if (!(std::abs(move) > close * s))
-            break;
     }
+}
+
+// Partial sums side by side, as many as fill the widest register. (The reduction of
+// `omp simd` would add them up one by one, which costs more than short lines do.)
+template <typename T> constexpr int LANES = 64 / sizeof(T);
+template <typename T, int N> using Sums = T[N][LANES<T>];
+
+// Add to N sums in each of the first n lanes: add(lane, sum...).
+template <typename T, int N, typename F>
+SKREG_INLINE void add_to_lanes(Sums<T, N> &sums, int n, F add) {
 #pragma omp simd
-    for (ptrdiff_t i = 0; i < n; ++i) u[i] = s * p[i] / (s * d[i] + kappa);
+    for (int k = 0; k < n; ++k) {
+        if constexpr (N == 1)
+            add(k, sums[0][k]);
+        else
+            add(k, sums[0][k], sums[1][k]);
+    }
+}
+
+template <typename T> SKREG_INLINE T total(T *lanes) {
+#pragma GCC unroll 16
+    for (int half = LANES<T> / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+        for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
+    return lanes[0];
+}
+
+// The sums of group_sums over `width` columns at once, or over one row.
+template <int N, typename T, typename F>
+SKREG_INLINE void column_sums(const GroupBlock &block, ptrdiff_t col, int width, T *out,
+                              F add) {
+    Sums<T, N> sums = {};
+    const ptrdiff_t rows = block.rows, cols = block.cols;
+    for (ptrdiff_t row = 0; row < rows; ++row)
+        add_to_lanes<T, N>(sums, width, [=](int k, auto &...sum) {
+            add(row * cols + col + k, col + k, sum...);
+        });
+    for (int j = 0; j < N; ++j) std::copy_n(sums[j], width, out + j * cols + col);
+}
+
+template <int N, typename T, typename F>
+SKREG_INLINE void row_sums(const GroupBlock &block, ptrdiff_t row, T *out, F add) {
+    Sums<T, N> sums = {};
+    const ptrdiff_t begin = row * block.cols, end = begin + block.cols;
+    ptrdiff_t i = begin;
+    for (; i + LANES<T> <= end; i += LANES<T>)
+        add_to_lanes<T, N>(sums, LANES<T>,
+                           [=](int k, auto &...sum) { add(i + k, row, sum...); });
+    add_to_lanes<T, N>(sums, int(end - i),
+                       [=](int k, auto &...sum) { add(i + k, row, sum...); });
+    for (int j = 0; j < N; ++j) out[j * block.rows + row] = total(sums[j]);
+}
+
+// out[j][line] <- the j-th of N sums over the group of each line, where
+// add(i, line, sum...) adds what entry i contributes.
+template <int N, typename T, typename F>
+SKREG_INLINE void group_sums(const GroupBlock &block, T *__restrict out, F add) {
+    const ptrdiff_t n = block.n_lines();
+    if (block.by_columns) {
+        ptrdiff_t col = 0;
+        for (; col + LANES<T> <= n; col += LANES<T>)
+            column_sums<N>(block, col, LANES<T>, out, add);
+        column_sums<N>(block, col, int(n - col), out, add);
+    } else {
+        for (ptrdiff_t row = 0; row < n; ++row) row_sums<N>(block, row, out, add);
+    }
+    for (size_t g = 0; g + 1 < block.bounds.size(); ++g)
+        for (T *sums = out; sums < out + N * n; sums += n) {
+            T sum = T(0);
+            for (ptrdiff_t k = block.bounds[g]; k < block.bounds[g + 1]; ++k)
+                sum += sums[block.lines[k]];
+            for (ptrdiff_t k = block.bounds[g]; k < block.bounds[g + 1]; ++k)
+                sums[block.lines[k]] = sum;
+        }
+}
+
+// w <- soft threshold by l1, then (1 - step kappa / ||w||)_+ w
+template <typename T>
+SKREG_INLINE void shrink_groups(const GroupBlock &block, T l1, T step, T *__restrict w,
+                                T *__restrict factor) {
+    group_sums<1>(block, factor, [=](ptrdiff_t i, ptrdiff_t, T &sum) {
+        w[i] = soft_threshold(w[i], l1);
+        sum += w[i] * w[i];
+    });
+#pragma omp simd
+    for (ptrdiff_t k = 0; k < block.n_lines(); ++k) {
+        const T length = std::sqrt(factor[k]), cut = step * T(block.kappa[k]);
+        factor[k] = length > cut ? T(1) - cut / length : T(0);
+    }
+    each_entry(block, [=](ptrdiff_t i, ptrdiff_t k) { w[i] *= factor[k]; });
+}
+
+// w <- argmin_z sum (z_i - w_i)^2 / (2 t_i) + c ||z|| with c = step kappa
+//
+// The minimizer is w_i s / (s + c t_i), where s = ||z|| is the root of
+//
+//     phi(s) = sum w_i^2 / (s + c t_i)^2 = 1,
+//
+// the secular equation of trust-region methods, or 0 where phi(0) <= 1. As phi^(-1/2) is
+// concave and increasing, Newton's step from the upper bound ||w|| ends below the root,
+// in 0 at the lowest, and from there the iteration ascends. With psi = -phi' / 2, `mean`
+// is the mean of s + c t_i, and at least s; the relative error after a step is at most
+// 3/2 (1 - s / mean) (move / s)^2. All groups step together, as long as one needs it: no
+// group waits for the sums and roots of the one before.
+template <typename T>
+SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restrict w,
+                                    const T *__restrict t, T *__restrict buffer) {
+    constexpr T epsilon = std::numeric_limits<T>::epsilon();
+    constexpr T tiny = std::numeric_limits<T>::min() / epsilon;
+    const ptrdiff_t n = block.n_lines();
+    T *__restrict c = buffer, *__restrict s = buffer + n;
+    T *__restrict phi = buffer + 2 * n, *__restrict psi = buffer + 3 * n;
+    group_sums<1>(block, s, [=](ptrdiff_t i, ptrdiff_t, T &sum) { sum += w[i] * w[i]; });
+#pragma omp simd
+    for (ptrdiff_t k = 0; k < n; ++k) {
+        s[k] = std::sqrt(s[k]);
+        c[k] = max(step * T(block.kappa[k]), tiny);  // not 0: s + c t divides
+    }
+    int n_open = 1;
+    for (int pass = 0; n_open > 0 && pass < 20; ++pass) {
+        group_sums<2>(block, phi, [=](ptrdiff_t i, ptrdiff_t k, T &sum, T &slope) {
+            const T a = T(1) / (s[k] + c[k] * t[i]), q = w[i] * a;
+            sum += q * q;
+            slope += q * q * a;
+        });
+        n_open = 0;
+#pragma omp simd reduction(+ : n_open)
+        for (ptrdiff_t k = 0; k < n; ++k) {
+            const T excess = std::sqrt(phi[k]) - T(1), mean = phi[k] / psi[k];
+            const T next = max(s[k] + excess * mean, T(0)), move = next / s[k] - T(1);
+            const T error = (T(1) - s[k] / mean) * move * move;
+            n_open += error > epsilon && std::abs(excess) > T(8) * epsilon ? 1 : 0;
+            s[k] = next;
+        }
+    }
+    each_entry(block,
+               [=](ptrdiff_t i, ptrdiff_t k) { w[i] *= s[k] / (s[k] + c[k] * t[i]); });
 }
 
 // What a group penalty does before the optimizer's move: coupled and decoupled.
-// `buffer` holds 3 * largest() entries, here and below.
+// `buffer` holds 4 * n_lines() entries, here and below.
 template <typename T>
-SKREG_CLONES void groups_before(const GroupBlock &block, T lr, T *w, T *grad, T *buffer) {
-    if (block.slot != COUPLED && block.slot != DECOUPLED) return;
-    const T cut = lr * T(block.l1);
-    for (size_t g = 0; g < block.kappa.size(); ++g) {
-        const ptrdiff_t n = block.size(g);
-        const T kappa = T(block.kappa[g]);
-        T *__restrict u = load_group(block, g, w, buffer);
-        if (block.slot == COUPLED) {
-            const T length = norm(u, n), factor = kappa / length;
-            if (length == T(0)) continue;
-            T *__restrict slope = load_group(block, g, grad, buffer + block.largest());
+SKREG_CLONES void groups_before(const GroupBlock &block, T lr, T *theta, T *grad,
+                                T *buffer) {
+    T *__restrict w = theta + block.begin, *__restrict g = grad + block.begin;
+    T *__restrict factor = buffer;
+    if (block.slot == DECOUPLED) shrink_groups(block, lr * T(block.l1), lr, w, buffer);
+    if (block.slot != COUPLED) return;
+    group_sums<1>(block, factor,
+                  [=](ptrdiff_t i, ptrdiff_t, T &sum) { sum += w[i] * w[i]; });
 #pragma omp simd
-            for (ptrdiff_t i = 0; i < n; ++i) slope[i] += factor * u[i];
-            store_group(block, g, slope, grad);
-        } else {
-#pragma omp simd
-            for (ptrdiff_t i = 0; i < n; ++i) u[i] = soft_threshold(u[i], cut);
-            shrink_group(u, n, lr * kappa);
-            store_group(block, g, u, w);
-        }
-    }
+    for (ptrdiff_t k = 0; k < block.n_lines(); ++k)
+        factor[k] = factor[k] > T(0) ? T(block.kappa[k]) / std::sqrt(factor[k]) : T(0);
+    each_entry(block, [=](ptrdiff_t i, ptrdiff_t k) { g[i] += factor[k] * w[i]; });
 }
 
-// The prox after the move, at step tau, in the metric D that `update_run` left in
-// `metric`, or with D = 1 where that is null.
+// The prox after the move, at step tau, in the metric D whose reciprocals `update_run`
+// left in `rates`, or with D = 1 where that is null.
 template <typename T>
-SKREG_CLONES void groups_after(const GroupBlock &block, T tau, const T *metric, T *w,
+SKREG_CLONES void groups_after(const GroupBlock &block, T tau, const T *rates, T *theta,
                                T *buffer) {
     if (block.slot != PROXIMAL) return;
-    const ptrdiff_t largest = block.largest();
-    T *copy = buffer + largest, *p = buffer + 2 * largest;
-    for (size_t g = 0; g < block.kappa.size(); ++g) {
-        const ptrdiff_t n = block.size(g);
-        const T kappa = tau * T(block.kappa[g]);
-        T *u = load_group(block, g, w, buffer);
-        if (metric)
-            metric_group_prox(u, load_group(block, g, metric, copy), p, n, kappa);
-        else
-            shrink_group(u, n, kappa);
-        store_group(block, g, u, w);
-    }
+    T *w = theta + block.begin;
+    if (rates)
+        metric_group_prox(block, tau, w, rates + block.begin, buffer);
+    else
+        shrink_groups(block, T(0), tau, w, buffer);
 }
 
 }  // namespace skreg

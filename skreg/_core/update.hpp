@@ -12,7 +12,9 @@
 // without one), and tau = lr / (1 - momentum): the step that heavy-ball momentum
 // takes in the end, so that the fixed point is the minimum for the stated lambda.
 #pragma once
+#include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "groups.hpp"
@@ -84,9 +86,10 @@ SKREG_CLONES void update_run(T *__restrict w, T *__restrict grad, T *__restrict 
         if constexpr (method == RMSPROP || method == ADAM) {
             if constexpr (slot == PROXIMAL) {
                 // The formula above times D / D: one division.
-                weight = soft_threshold(metric * weight - s.move * direction, prox_l1) /
-                         (metric + prox_l2);
-                grad[i] = metric;  // for a group penalty that follows
+                const T rate = T(1) / (metric + prox_l2);
+                weight =
+                    soft_threshold(metric * weight - s.move * direction, prox_l1) * rate;
+                grad[i] = rate;  // for a group penalty that follows
             } else {
                 weight -= s.move * direction / metric;
             }
@@ -150,13 +153,26 @@ struct UpdateRule {
     double hyper[4] = {0.0, 0.0, 0.0, 0.0};
     std::vector<double> segments;
     std::vector<GroupBlock> groups;
-    std::vector<double> buffer;  // for the largest group, in either precision
+    std::vector<double> buffer;  // for the most lines of a block, in either precision
 
-    void add_group(const GroupBlock &block) {
-        groups.push_back(block);
-        groups.back().in_place = block.are_side_by_side();
-        if (buffer.size() < size_t(3 * block.largest()))
-            buffer.resize(3 * block.largest());
+    void add_group(GroupBlock block) {
+        if (block.by_columns && block.cols == 1) {  // a single column lies like a row
+            std::swap(block.rows, block.cols);
+            block.by_columns = false;
+        }
+        // Rows that are groups come in parts that stay in the first cache.
+        const bool apart = !block.by_columns && block.bounds.empty();
+        const ptrdiff_t most = std::max(ptrdiff_t(1), 4096 / block.cols);
+        const ptrdiff_t step = apart ? std::min(most, block.rows) : block.rows;
+        for (ptrdiff_t row = 0; row < block.rows; row += step) {
+            GroupBlock part = block;
+            part.begin += row * block.cols;
+            part.rows = std::min(step, block.rows - row);
+            if (apart) part.kappa.erase(part.kappa.begin(), part.kappa.begin() + row);
+            groups.push_back(part);
+        }
+        const size_t needed = 4 * (block.by_columns ? block.cols : step);
+        if (buffer.size() < needed) buffer.resize(needed);
     }
 };
 

@@ -111,9 +111,6 @@ template <typename T> inline T max(T a, T b) { return a > b ? a : b; }
 template <typename T> inline T sign(T x) { return T(x > T(0)) - T(x < T(0)); }
 
 // sign(x) (|x| - t)_+ : exactly 0 for |x| <= t.
-template <typename T> inline T soft_threshold(T x, T t) {
-    const T inside = x > t ? t : (x < -t ? -t : x);
-    return x - inside;
-}
+template <typename T> inline T soft_threshold(T x, T t) { return x - clip(x, -t, t); }
 
 }  // namespace skreg

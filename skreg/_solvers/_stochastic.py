@@ -400,7 +400,9 @@ def _group_share(penalty):
 def _group_block(partition, kappa, terms):
     """What `Rule` reads of a block of groups after its place and shape."""
     slot, l1, *_ = terms
-    lines = np.argsort(partition.index, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(partition.index))])
-    by_columns = partition.axis == 1
-    return by_columns, slot, l1, bounds.tolist(), lines.tolist(), kappa.tolist()
+    index, by_columns = partition.index, partition.axis == 1
+    bounds = lines = np.zeros(0, int)
+    if len(kappa) < len(index):
+        lines = np.argsort(index, kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(index))])
+    return by_columns, slot, l1, bounds.tolist(), lines.tolist(), kappa[index].tolist()
