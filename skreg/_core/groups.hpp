@@ -64,10 +64,9 @@ template <typename T, int N, typename F>
 SKREG_INLINE void add_to_lanes(Sums<T, N> &sums, int n, F add) {
 #pragma omp simd
     for (int k = 0; k < n; ++k) {
-        if constexpr (N == 1)
-            add(k, sums[0][k]);
-        else
-            add(k, sums[0][k], sums[1][k]);
+        if constexpr (N == 1) add(k, sums[0][k]);
+        if constexpr (N == 2) add(k, sums[0][k], sums[1][k]);
+        if constexpr (N == 3) add(k, sums[0][k], sums[1][k], sums[2][k]);
     }
 }
 
@@ -81,8 +80,8 @@ template <typename T> SKREG_INLINE T total(T *lanes) {
 
 // The sums of group_sums over `width` columns at once, or over one row.
 template <int N, typename T, typename F>
-SKREG_INLINE void column_sums(const GroupBlock &block, ptrdiff_t col, int width, T *out,
-                              F add) {
+SKREG_INLINE void sums_of_columns(const GroupBlock &block, ptrdiff_t col, int width,
+                                  T *out, F add) {
     Sums<T, N> sums = {};
     const ptrdiff_t rows = block.rows, cols = block.cols;
     for (ptrdiff_t row = 0; row < rows; ++row)
@@ -93,7 +92,7 @@ SKREG_INLINE void column_sums(const GroupBlock &block, ptrdiff_t col, int width,
 }
 
 template <int N, typename T, typename F>
-SKREG_INLINE void row_sums(const GroupBlock &block, ptrdiff_t row, T *out, F add) {
+SKREG_INLINE void sums_of_row(const GroupBlock &block, ptrdiff_t row, T *out, F add) {
     Sums<T, N> sums = {};
     const ptrdiff_t begin = row * block.cols, end = begin + block.cols;
     ptrdiff_t i = begin;
@@ -113,10 +112,10 @@ SKREG_INLINE void group_sums(const GroupBlock &block, T *__restrict out, F add) 
     if (block.by_columns) {
         ptrdiff_t col = 0;
         for (; col + LANES<T> <= n; col += LANES<T>)
-            column_sums<N>(block, col, LANES<T>, out, add);
-        column_sums<N>(block, col, int(n - col), out, add);
+            sums_of_columns<N>(block, col, LANES<T>, out, add);
+        sums_of_columns<N>(block, col, int(n - col), out, add);
     } else {
-        for (ptrdiff_t row = 0; row < n; ++row) row_sums<N>(block, row, out, add);
+        for (ptrdiff_t row = 0; row < n; ++row) sums_of_row<N>(block, row, out, add);
     }
     for (size_t g = 0; g + 1 < block.bounds.size(); ++g)
         for (T *sums = out; sums < out + N * n; sums += n) {
@@ -150,12 +149,15 @@ SKREG_INLINE void shrink_groups(const GroupBlock &block, T l1, T step, T *__rest
 //
 //     phi(s) = sum w_i^2 / (s + c t_i)^2 = 1,
 //
-// the secular equation of trust-region methods, or 0 where phi(0) <= 1. As phi^(-1/2) is
-// concave and increasing, Newton's step from the upper bound ||w|| ends below the root,
-// in 0 at the lowest, and from there the iteration ascends. With psi = -phi' / 2, `mean`
-// is the mean of s + c t_i, and at least s; the relative error after a step is at most
-// 3/2 (1 - s / mean) (move / s)^2. All groups step together, as long as one needs it: no
-// group waits for the sums and roots of the one before.
+// the secular equation of trust-region methods, or 0 where phi(0) <= 1. As a function of
+// c it is convex and starts from r = ||w|| with slope -<t> and curvature 3 Var(t) / s,
+// where <> is a mean with weights w_i^2 / (s + c t_i)^3. So r - c <t> is a lower bound,
+// and the relative error is at most 3/2 (c / s)^2 <t^2>, at c = 0: mostly less than
+// rounding. Where it is more, Newton's iteration ascends from there, as phi^(-1/2) is
+// concave and increasing. With psi = -phi' / 2, `mean` is that of s + c t_i, and at least
+// s; the relative error after a step is at most 3/2 (1 - s / mean) (move / s)^2. All
+// groups step together, as long as one needs it: no group waits for the sums and roots
+// of the one before.
 template <typename T>
 SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restrict w,
                                     const T *__restrict t, T *__restrict buffer) {
@@ -164,13 +166,21 @@ SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restri
     const ptrdiff_t n = block.n_lines();
     T *__restrict c = buffer, *__restrict s = buffer + n;
     T *__restrict phi = buffer + 2 * n, *__restrict psi = buffer + 3 * n;
-    group_sums<1>(block, s, [=](ptrdiff_t i, ptrdiff_t, T &sum) { sum += w[i] * w[i]; });
-#pragma omp simd
+    group_sums<3>(block, s, [=](ptrdiff_t i, ptrdiff_t, T &sum, T &first, T &second) {
+        const T square = w[i] * w[i], weighted = square * t[i];
+        sum += square;
+        first += weighted;
+        second += weighted * t[i];
+    });
+    int n_open = 0;
+#pragma omp simd reduction(+ : n_open)
     for (ptrdiff_t k = 0; k < n; ++k) {
-        s[k] = std::sqrt(s[k]);
         c[k] = max(step * T(block.kappa[k]), tiny);  // not 0: s + c t divides
+        const T square = s[k], share = c[k] / square;
+        s[k] = max(std::sqrt(square) - share * phi[k], T(0));
+        const bool close = T(1.5) * c[k] * share * psi[k] <= epsilon * s[k] * s[k];
+        n_open += square > T(0) && !close ? 1 : 0;
     }
-    int n_open = 1;
     for (int pass = 0; n_open > 0 && pass < 20; ++pass) {
         group_sums<2>(block, phi, [=](ptrdiff_t i, ptrdiff_t k, T &sum, T &slope) {
             const T a = T(1) / (s[k] + c[k] * t[i]), q = w[i] * a;
