@@ -598,14 +598,16 @@ def test_raw_predictions_equal_the_formula(name, is_sparse, dtype):
     assert_close_as_a_whole(actual, expected, 10 * np.finfo(dtype).eps)
 
 
-# Rows, inputs, hidden units, outputs: the tiles of the core's own matrix products and
-# their remainders, vectors, and what goes to BLAS.
+# Rows, inputs, hidden units, outputs: the tiles and panels of the core's own matrix
+# products and their remainders, few columns, vectors, and what goes to BLAS.
 SHAPES = [
     *itertools.product((1, 5, 6, 23), (1, 3, 64), (1, 7, 17), (1, 2, 33)),
     (130, 130, 130, 130),
     (9, 256, 40, 8),
     (9, 257, 40, 8),
     (5, 20, 300, 15),
+    (50, 20, 100, 10),
+    (13, 8, 48, 12),
     (300, 2, 2, 1),
 ]
 
@@ -632,6 +634,22 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
         total, rtol = loss_gradient(*args), 100 * np.finfo(dtype).eps
         assert_allclose(total, (delta**2).sum() / 2, rtol=rtol)
         assert_close_as_a_whole(grad, expected, rtol)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("units", [(20, 1), (3, 1), (20, 33, 1), (20, 10)])
+def test_an_overflow_stays_in_its_row(units, dtype):
+    network = Network(units, "identity")
+    theta = np.ones(network.n_parameters, dtype)
+    X = np.ones((11, units[0]), dtype)
+    expected = network.raw_predictions(X, theta)
+    for row in range(len(X)):
+        Z = X.copy()
+        Z[row] = np.finfo(dtype).max
+        actual = network.raw_predictions(Z, theta)
+        assert np.isinf(actual[row]).all()
+        others = np.arange(len(X)) != row
+        assert_array_equal(actual[others], expected[others])
 
 
 @pytest.mark.parametrize("capacity", [1, 4, N_ROWS, 100])

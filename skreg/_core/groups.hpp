@@ -54,9 +54,6 @@ template <typename F> SKREG_INLINE void each_entry(const GroupBlock &block, F vi
     }
 }
 
-// Partial sums side by side, as many as fill the widest register. (The reduction of
-// `omp simd` would add them up one by one, which costs more than short lines do.)
-template <typename T> constexpr int LANES = 64 / sizeof(T);
 template <typename T, int N> using Sums = T[N][LANES<T>];
 
 // Add to N sums in each of the first n lanes: add(lane, sum...).
@@ -68,14 +65,6 @@ SKREG_INLINE void add_to_lanes(Sums<T, N> &sums, int n, F add) {
         if constexpr (N == 2) add(k, sums[0][k], sums[1][k]);
         if constexpr (N == 3) add(k, sums[0][k], sums[1][k], sums[2][k]);
     }
-}
-
-template <typename T> SKREG_INLINE T total(T *lanes) {
-#pragma GCC unroll 16
-    for (int half = LANES<T> / 2; half > 0; half /= 2)
-#pragma GCC unroll 16
-        for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
-    return lanes[0];
 }
 
 // The sums of group_sums over `width` columns at once, or over one row.

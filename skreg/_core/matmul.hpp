@@ -203,24 +203,34 @@ void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrd
 }
 #endif
 
-// c (m) = offset + A (m, k) @ b (k) for row-major A, four rows at a time.
+// Add products of the next n entries of some rows of A with b to the lanes of their sums.
+template <int rows, typename T>
+SKREG_INLINE void add_products(T (&sums)[rows][LANES<T>], const T *__restrict a,
+                               ptrdiff_t stride, const T *__restrict b, int n) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r)
+#pragma omp simd
+        for (int j = 0; j < LANES<T>; ++j)
+            sums[r][j] += (j < n ? a[r * stride + j] : T(0)) * b[j];
+}
+
+// c (m) = offset + A (m, k) @ b (k) for row-major A, four rows at a time. They are read
+// beyond their ends, but not beyond the end of A.
 template <typename T>
 SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t m,
                          ptrdiff_t k, T offset, T *__restrict c) {
+    const ptrdiff_t rest = k % LANES<T>, whole = k - rest;
+    const ptrdiff_t n_read = rest ? whole + LANES<T> : k;
+    T tail[LANES<T>] = {};
+    std::copy_n(b + whole, rest, tail);
     ptrdiff_t i = 0;
-    for (; i + 4 <= m; i += 4, a += 4 * k) {
-        T s0 = offset, s1 = offset, s2 = offset, s3 = offset;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (ptrdiff_t p = 0; p < k; ++p) {
-            s0 += a[p] * b[p];
-            s1 += a[p + k] * b[p];
-            s2 += a[p + 2 * k] * b[p];
-            s3 += a[p + 3 * k] * b[p];
-        }
-        c[i] = s0;
-        c[i + 1] = s1;
-        c[i + 2] = s2;
-        c[i + 3] = s3;
+    for (; (i + 3) * k + n_read <= m * k; i += 4, a += 4 * k) {
+        T sums[4][LANES<T>] = {};
+        for (ptrdiff_t p = 0; p < whole; p += LANES<T>)
+            add_products(sums, a + p, k, b + p, LANES<T>);
+        if (rest) add_products(sums, a + whole, k, tail, int(rest));
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) c[i + r] = offset + total(sums[r]);
     }
     for (; i < m; ++i, a += k) {
         T sum = offset;

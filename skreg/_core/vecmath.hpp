@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "isa.hpp"
+
 namespace skreg {
 
 template <typename T> struct Format;
@@ -112,5 +114,17 @@ template <typename T> inline T sign(T x) { return T(x > T(0)) - T(x < T(0)); }
 
 // sign(x) (|x| - t)_+ : exactly 0 for |x| <= t.
 template <typename T> inline T soft_threshold(T x, T t) { return x - clip(x, -t, t); }
+
+// Partial sums side by side, as many as fill the widest register. (The reduction of
+// `omp simd` would add them up one by one, which costs more than short lines do.)
+template <typename T> constexpr int LANES = 64 / sizeof(T);
+
+template <typename T> SKREG_INLINE T total(T *lanes) {
+#pragma GCC unroll 16
+    for (int half = LANES<T> / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+        for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
+    return lanes[0];
+}
 
 }  // namespace skreg
