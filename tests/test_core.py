@@ -637,6 +637,22 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
 
 
 @PRECISIONS
+@pytest.mark.parametrize("n_rows", [3, 17, 40])
+@pytest.mark.parametrize("units", [(7, 1), (50, 1), (20, 32, 1), (33, 17, 7, 2)])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_a_prediction_does_not_depend_on_its_place(activation, units, n_rows, dtype):
+    rng = np.random.default_rng(0)
+    network = Network(units, activation)
+    theta = rng.normal(size=network.n_parameters).astype(dtype)
+    X, order = (
+        rng.normal(size=(n_rows, units[0])).astype(dtype),
+        rng.permutation(n_rows),
+    )
+    expected = network.raw_predictions(X, theta)[order]
+    assert_array_equal(network.raw_predictions(X[order], theta), expected)
+
+
+@PRECISIONS
 @pytest.mark.parametrize("units", [(20, 1), (3, 1), (20, 33, 1), (20, 10)])
 def test_an_overflow_stays_in_its_row(units, dtype):
     network = Network(units, "identity")

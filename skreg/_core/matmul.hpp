@@ -215,13 +215,14 @@ SKREG_INLINE void add_products(T (&sums)[rows][LANES<T>], const T *__restrict a,
 }
 
 // c (m) = offset + A (m, k) @ b (k) for row-major A, four rows at a time. They are read
-// beyond their ends, but not beyond the end of A.
+// beyond their ends, but not beyond the end of A. All rows are summed in one order, so
+// that a prediction does not depend on its place.
 template <typename T>
 SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t m,
                          ptrdiff_t k, T offset, T *__restrict c) {
     const ptrdiff_t rest = k % LANES<T>, whole = k - rest;
     const ptrdiff_t n_read = rest ? whole + LANES<T> : k;
-    T tail[LANES<T>] = {};
+    T tail[LANES<T>] = {}, last[LANES<T>] = {};
     std::copy_n(b + whole, rest, tail);
     ptrdiff_t i = 0;
     for (; (i + 3) * k + n_read <= m * k; i += 4, a += 4 * k) {
@@ -233,10 +234,12 @@ SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t
         for (int r = 0; r < 4; ++r) c[i + r] = offset + total(sums[r]);
     }
     for (; i < m; ++i, a += k) {
-        T sum = offset;
-#pragma omp simd reduction(+ : sum)
-        for (ptrdiff_t p = 0; p < k; ++p) sum += a[p] * b[p];
-        c[i] = sum;
+        T sums[1][LANES<T>] = {};
+        for (ptrdiff_t p = 0; p < whole; p += LANES<T>)
+            add_products(sums, a + p, k, b + p, LANES<T>);
+        std::copy_n(a + whole, rest, last);
+        if (rest) add_products(sums, last, k, tail, int(rest));
+        c[i] = offset + total(sums[0]);
     }
 }
 
