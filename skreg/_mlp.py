@@ -202,9 +202,9 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         return (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
 
     def _encode_targets(self, y, warm, incremental, classes):
+        check_classification_targets(y)
         kind = type_of_target(y)
-        if kind not in ("binary", "multiclass", "multilabel-indicator"):
-            check_classification_targets(y)  # raises, but for the one kind left
+        if kind == "multiclass-multioutput":
             raise ValueError(
                 "RegMLPClassifier does not support multiclass-multioutput targets: y "
                 "must be 1D, or a multilabel indicator matrix of 0 and 1."

@@ -51,7 +51,7 @@ class RegMLPPath:
         Inputs, and units of hidden layers, that lie on a path of non-zero weights from
         an input to an output.
     n_iter : ndarray of int
-        Iterations or epochs spent, those of restarts and polishing included.
+        Iterations or epochs spent, those of restarts and the way back included.
     """
 
     reg_lambdas: np.ndarray
@@ -136,7 +136,8 @@ def reg_mlp_path(
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
     networks that are worse than the null model are replaced by it. On the way back,
     each network is fitted again from its sparser neighbor, and the better one stays; in
-    the end, none is worse, at its own lambda, than another one of the path. So the
+    the end, none is worse, at its own lambda, than another one of the path (but the
+    last one, where `max_features` or `max_units` rule the better one out). So the
     objective rises with lambda, and the penalty divided by lambda falls. Fits end where
     the objective falls by less than 0.02 % in 10 iterations, or at up to 30 times
     `tol`: the next fit goes on where one stops.
@@ -412,9 +413,9 @@ class Walk:
             if self._is_zero(sparser.theta):
                 continue
             new = self._solve(fit.lam, sparser.theta)
-            n_iter = fit.n_iter + new.n_iter
-            fits[k] = new if new.objective < fit.objective else fit
-            fits[k].n_iter = n_iter
+            better = fit if fit.objective <= new.objective else new
+            better.n_iter = fit.n_iter + new.n_iter
+            fits[k] = better
 
     def _settle(self, fits, stop):
         """Let no network be worse, at its own lambda, than another one of the path."""

@@ -112,8 +112,9 @@ def check_parameters(estimator):
     ValueError
         Names the parameter, its value and what is allowed.
     """
+    parameters = vars(estimator)  # get_params would read the signature again
     for name, (is_allowed, description) in _CONSTRAINTS.items():
-        if hasattr(estimator, name) and not is_allowed(getattr(estimator, name)):
+        if name in parameters and not is_allowed(parameters[name]):
             raise parameter_error(estimator, name, description)
 
 

@@ -6,6 +6,7 @@ core itself on the same data in another form (sparse, other precision, in blocks
 """
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -634,6 +635,15 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
         total, rtol = loss_gradient(*args), 100 * np.finfo(dtype).eps
         assert_allclose(total, (delta**2).sum() / 2, rtol=rtol)
         assert_close_as_a_whole(grad, expected, rtol)
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_matrix_products_equal_those_of_numpy_on_older_processors(level):
+    """AVX2 and SSE2, which leave large products to BLAS."""
+    test = "test_matrix_products_of_all_shapes_equal_those_of_numpy"
+    command = [sys.executable, "-m", "pytest", "-q", f"{__file__}::{test}"]
+    environment = {**os.environ, "SKREG_ISA_LEVEL": str(level)}
+    assert subprocess.run(command, env=environment).returncode == 0
 
 
 @PRECISIONS

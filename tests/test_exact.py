@@ -4,6 +4,7 @@ What is judged here by formulas of its own: gradients come from the slow twins i
 naive.py, optimality conditions are written out for each penalty.
 """
 
+import itertools
 import warnings
 
 import numpy as np
@@ -282,8 +283,8 @@ ADAM = {
 def log_ratios_to_adam(name, penalty, activation):
     """Objectives of ours and of Adam from the same starts."""
     X, y = data(name)
-    ratios, starts = [], [((8,), 0), ((8,), 1), ((8, 5), 2)]
-    for hidden, seed in starts:
+    ratios = []
+    for hidden, seed in itertools.product([(8,), (8, 5)], range(4)):
         model = network(name, hidden, penalty, activation=activation, random_state=seed)
         ours = model.set_params(max_iter=600).fit(X, y).loss_
         model.set_params(**ADAM).fit(X, y)
@@ -298,7 +299,7 @@ def log_ratios_to_adam(name, penalty, activation):
 @pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
 def test_objective_is_no_worse_than_that_of_long_runs_of_adam(name, penalty):
     """On average over starts, as single runs may end in different valleys."""
-    assert np.mean(log_ratios_to_adam(name, penalty, "tanh")) <= 0.002
+    assert np.mean(log_ratios_to_adam(name, penalty, "tanh")) <= 0
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -188,7 +188,7 @@ def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty)
     assert path.n_iter.sum() <= 5 * sum(m.n_iter_ for m in cold) / 2
 
 
-def test_first_network_is_that_of_a_cold_fit(diabetes):
+def test_path_of_one_lambda_is_a_cold_fit(diabetes):
     model = RegMLPRegressor((5,), penalty="l1", reg_lambda=0.01, **TANH)
     path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[0.01])
     for W, expected in zip(path.coefs[0], model.fit(*diabetes).coefs_):
@@ -205,6 +205,15 @@ def test_more_starts_are_not_worse(diabetes):
     assert first[1].n_iter > first[0].n_iter
 
 
+def test_fits_on_a_path_end_where_the_objective_is_flat(diabetes):
+    model = RegMLPRegressor((10,), penalty="l2", **TANH | {"tol": 1e-6})
+    grid = np.geomspace(1e-3, 2e-3, 2)
+    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=grid)
+    cold = [clone(model).set_params(reg_lambda=lam).fit(*diabetes) for lam in grid]
+    assert (path.objective <= [1.01 * m.loss_ for m in cold]).all()
+    assert path.n_iter.sum() < cold[0].n_iter_
+
+
 @pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)
 @pytest.mark.parametrize("grid", [15, np.geomspace(1e-3, 1, 15)], ids=["auto", "grid"])
 def test_path_stops_where_few_are_left(diabetes, limit, grid):
@@ -213,6 +222,27 @@ def test_path_stops_where_few_are_left(diabetes, limit, grid):
     ((name, most),) = limit.items()
     left = path.n_features if name == "max_features" else path.n_units
     assert 0 < left[-1] <= most < left[-2]
+
+
+def test_the_way_back_respects_the_limit(diabetes):
+    """Here another network is better at the last lambda, but has too many inputs."""
+    model = RegMLPRegressor(
+        (8,),
+        activation="relu",
+        penalty="group_lasso",
+        solver="lbfgs",
+        max_iter=1000,
+        random_state=5,
+    )
+    path = reg_mlp_path(
+        *diabetes, estimator=model, reg_lambdas=6, eps=1e-2, max_features=6
+    )
+    assert path.n_features[-1] <= 6
+    at_lambdas = path.data_loss + np.outer(
+        path.reg_lambdas, path.penalty / path.reg_lambdas
+    )
+    lowest = at_lambdas.min(axis=1)
+    assert_allclose(path.objective[:-1], lowest[:-1], rtol=1e-6)
 
 
 def test_linear_path_stops_before_more_enter(diabetes):

@@ -761,11 +761,41 @@ def naive_group_prox(W, D, kappa):
     return Z, 1 / np.where(is_zero[:, 0], 1, slope)
 
 
+@pytest.mark.parametrize("by", ["inputs", "units"])
+@pytest.mark.parametrize("dtype, size", [(np.float32, 1e8), (np.float64, 1e16)])
+def test_group_prox_of_zeros_in_a_large_metric_is_zero(dtype, size, by):
+    W = np.ones((4, 3), dtype)
+    W[1] = 0
+    for kappa in (0.0, 1e-30):
+        Z = core_group_prox(W, np.full_like(W, size), np.full(4, kappa), by)
+        assert_array_equal(Z, W)
+
+
+@pytest.mark.parametrize("by", ["inputs", "units"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_group_prox_shows_a_norm_that_overflows(dtype, by):
+    W = np.ones((4, 3), dtype)
+    W[1] = 10 * np.sqrt(np.finfo(dtype).max)
+    Z = core_group_prox(W, np.ones_like(W), np.full(4, 0.1), by)
+    assert not np.isfinite(Z[1]).any()
+    others = [0, 2, 3]
+    assert_allclose(Z[others], naive_group_prox(W[others], 1.0, np.full(3, 0.1))[0])
+
+
+def test_sparse_group_lasso_without_groups_is_the_lasso():
+    X, Y = regression()
+    fits = [
+        sparse_fit("adam", "proximal", (penalty, L1(), L1()), data=(X, Y), max_iter=5)
+        for penalty in (SparseGroupLasso(l1_ratio=1.0), L1())
+    ]
+    assert_same_weights(fits[0], weights_of(fits[1]), atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("by", ["inputs", "units"])
 @pytest.mark.parametrize("spread", [0, 1, 6])
 @pytest.mark.parametrize(
-    "shape", [(20, 1), (1, 40), (7, 5), (35, 33), (3, 400)], ids=str
+    "shape", [(20, 1), (1, 40), (7, 5), (35, 33), (3, 400), (30, 300)], ids=str
 )
 def test_metric_group_prox_of_the_core_is_exact(shape, spread, by, dtype):
     rng = np.random.default_rng(0)

@@ -338,6 +338,13 @@ def test_classifier_refuses_several_multiclass_outputs(method):
         call(method, RegMLPClassifier(), X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_many_classes_warn_that_y_may_be_continuous():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    with pytest.warns(UserWarning, match="number of unique classes"):
+        RegMLPClassifier((), max_iter=2).fit(X, np.arange(60) % 40)
+
+
 def test_classifier_refuses_one_class():
     with fails_naming("class", "'a'"):
         RegMLPClassifier().fit(X, np.full(N, "a"))

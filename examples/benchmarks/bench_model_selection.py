@@ -8,12 +8,13 @@ Chooses λ from 20 values in 5 folds by
 * ``GridSearchCV`` of `RegMLPClassifier`,
 * ``GridSearchCV`` of scikit-learn's ``MLPClassifier`` over ``alpha``,
 
-on (a) 2000 × 20 synthetic samples and (b) the 1797 × 64 digits. All use Adam with the
-same network, batches and number of epochs per fit (no fit stops early), and the same
-penalty, which for scikit-learn is ``alpha = batch size × λ``::
+on (a) 2000 × 20 synthetic samples and (b) the 1797 × 64 digits, with a small network
+and small batches and with scikit-learn's defaults. All use Adam with the same network,
+batches and number of epochs per fit (no fit stops early), and the same penalty, which
+for scikit-learn is ``alpha = batch size × λ``::
 
     python examples/benchmarks/bench_model_selection.py
-    python examples/benchmarks/bench_model_selection.py --rounds 3 --n-jobs 2
+    python examples/benchmarks/bench_model_selection.py --rounds 3 --dtype float32
 
 The contenders take turns; a cell is the fastest of its rounds. The worker processes of
 ``GridSearchCV`` are started beforehand. With ``--paths``, the question is instead what
@@ -24,6 +25,7 @@ whether its objectives are as low.
 import argparse
 import time
 import warnings
+from itertools import product
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -40,21 +42,21 @@ from sklearn.preprocessing import scale
 
 from skreg import RegMLPClassifier, RegMLPClassifierCV, RegMLPRegressor, reg_mlp_path
 
-BATCH = 200
+NETWORKS = [((32,), 32), ((100,), 200)]  # hidden layers, batch size
 REG_LAMBDAS = np.logspace(-5, 0, 20)
 
 
-def data_sets():
+def data_sets(dtype):
     X, y = make_classification(2000, 20, n_informative=10, random_state=0)
-    yield "(a) 2000 x 20", scale(X), y
+    yield "(a) 2000 x 20", scale(X).astype(dtype), y
     X, y = load_digits(return_X_y=True)
-    yield "(b) digits 1797 x 64", scale(X), y
+    yield "(b) digits 1797 x 64", scale(X).astype(dtype), y
 
 
-def contenders(args):
+def contenders(hidden, batch_size, args):
     params = dict(
-        hidden_layer_sizes=args.hidden,
-        batch_size=BATCH,
+        hidden_layer_sizes=hidden,
+        batch_size=batch_size,
         max_iter=args.epochs,
         n_iter_no_change=args.epochs,
         random_state=0,
@@ -69,7 +71,7 @@ def contenders(args):
             RegMLPClassifier(**params), grid, **search
         ),
         "GridSearchCV(MLPClassifier)": GridSearchCV(
-            MLPClassifier(**params), {"alpha": BATCH * REG_LAMBDAS}, **search
+            MLPClassifier(**params), {"alpha": batch_size * REG_LAMBDAS}, **search
         ),
     }
 
@@ -77,14 +79,15 @@ def contenders(args):
 def score_and_lambda(model):
     if isinstance(model, GridSearchCV):
         (value,) = model.best_params_.values()
-        is_alpha = "alpha" in model.best_params_
-        return model.best_score_, value / BATCH if is_alpha else value
+        if "alpha" in model.best_params_:
+            value /= model.estimator.batch_size
+        return model.best_score_, value
     return np.nanmax(model.mean_scores_), model.reg_lambda_
 
 
 def compare_searches(args):
-    for name, X, y in data_sets():
-        models, best = contenders(args), {}
+    for (name, X, y), (hidden, batch_size) in product(data_sets(args.dtype), NETWORKS):
+        models, best = contenders(hidden, batch_size, args), {}
         for _ in range(args.rounds):
             for label, model in models.items():
                 Parallel(args.n_jobs)(delayed(abs)(k) for k in range(4))  # warm up
@@ -93,12 +96,15 @@ def compare_searches(args):
                 elapsed = time.perf_counter() - start
                 best[label] = min(elapsed, best.get(label, np.inf))
         slowest = best["GridSearchCV(MLPClassifier)"]
-        print(f"\n{name}, hidden {args.hidden}, {args.epochs} epochs, 20 λ × 5 folds")
+        print(f"\n{name}, {args.dtype}, hidden {hidden}, batches of {batch_size}")
         print(f"{'':32}{'seconds':>9}{'ratio':>8}{'score':>8}{'chosen λ':>11}")
         for label, seconds in best.items():
             score, chosen = score_and_lambda(models[label])
             ratio = f"{slowest / seconds:.1f}x"
-            print(f"{label:32}{seconds:9.2f}{ratio:>8}{score:8.3f}{chosen:11.2g}")
+            print(
+                f"{label:32}{seconds:9.2f}{ratio:>8}{score:8.3f}{chosen:11.2g}",
+                flush=True,
+            )
 
 
 def compare_paths(args):
@@ -139,7 +145,9 @@ def compare_paths(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--hidden", type=int, nargs="*", default=[50])
+    parser.add_argument(
+        "--dtype", choices=["float64", "float32"], default="float64", help="of X"
+    )
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--paths", action="store_true")

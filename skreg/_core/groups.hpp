@@ -67,7 +67,7 @@ SKREG_INLINE void add_to_lanes(Sums<T, N> &sums, int n, F add) {
     }
 }
 
-// The sums of group_sums over `width` columns at once, or over one row.
+// The sums of group_sums over `width` columns at once.
 template <int N, typename T, typename F>
 SKREG_INLINE void sums_of_columns(const GroupBlock &block, ptrdiff_t col, int width,
                                   T *out, F add) {
@@ -80,6 +80,7 @@ SKREG_INLINE void sums_of_columns(const GroupBlock &block, ptrdiff_t col, int wi
     for (int j = 0; j < N; ++j) std::copy_n(sums[j], width, out + j * cols + col);
 }
 
+// The sums of group_sums over one row.
 template <int N, typename T, typename F>
 SKREG_INLINE void sums_of_row(const GroupBlock &block, ptrdiff_t row, T *out, F add) {
     Sums<T, N> sums = {};
@@ -151,10 +152,9 @@ template <typename T>
 SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restrict w,
                                     const T *__restrict t, T *__restrict buffer) {
     constexpr T epsilon = std::numeric_limits<T>::epsilon();
-    constexpr T tiny = std::numeric_limits<T>::min() / epsilon;
+    constexpr T least = std::numeric_limits<T>::min();
     const ptrdiff_t n = block.n_lines();
-    T *__restrict c = buffer, *__restrict s = buffer + n;
-    T *__restrict phi = buffer + 2 * n, *__restrict psi = buffer + 3 * n;
+    T *c = buffer, *s = buffer + n, *phi = buffer + 2 * n, *psi = buffer + 3 * n;
     group_sums<3>(block, s, [=](ptrdiff_t i, ptrdiff_t, T &sum, T &first, T &second) {
         const T square = w[i] * w[i], weighted = square * t[i];
         sum += square;
@@ -164,30 +164,33 @@ SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restri
     int n_open = 0;
 #pragma omp simd reduction(+ : n_open)
     for (ptrdiff_t k = 0; k < n; ++k) {
-        c[k] = max(step * T(block.kappa[k]), tiny);  // not 0: s + c t divides
-        const T square = s[k], share = c[k] / square;
-        s[k] = max(std::sqrt(square) - share * phi[k], T(0));
+        c[k] = step * T(block.kappa[k]);
+        const T square = s[k], share = square == T(0) ? T(0) : c[k] / square;
+        s[k] = positive_part(std::sqrt(square) - share * phi[k]);
         const bool close = T(1.5) * c[k] * share * psi[k] <= epsilon * s[k] * s[k];
         n_open += square > T(0) && !close ? 1 : 0;
     }
     for (int pass = 0; n_open > 0 && pass < 20; ++pass) {
         group_sums<2>(block, phi, [=](ptrdiff_t i, ptrdiff_t k, T &sum, T &slope) {
-            const T a = T(1) / (s[k] + c[k] * t[i]), q = w[i] * a;
+            const T a = T(1) / max(s[k] + c[k] * t[i], least), q = w[i] * a;
             sum += q * q;
             slope += q * q * a;
         });
         n_open = 0;
 #pragma omp simd reduction(+ : n_open)
         for (ptrdiff_t k = 0; k < n; ++k) {
-            const T excess = std::sqrt(phi[k]) - T(1), mean = phi[k] / psi[k];
-            const T next = max(s[k] + excess * mean, T(0)), move = next / s[k] - T(1);
+            const T excess = std::sqrt(phi[k]) - T(1);
+            const T mean = psi[k] == T(0) ? T(0) : phi[k] / psi[k];
+            const T next = positive_part(s[k] + excess * mean);
+            const T move = next / s[k] - T(1);
             const T error = (T(1) - s[k] / mean) * move * move;
             n_open += error > epsilon && std::abs(excess) > T(8) * epsilon ? 1 : 0;
             s[k] = next;
         }
     }
-    each_entry(block,
-               [=](ptrdiff_t i, ptrdiff_t k) { w[i] *= s[k] / (s[k] + c[k] * t[i]); });
+    each_entry(block, [=](ptrdiff_t i, ptrdiff_t k) {
+        w[i] *= s[k] / max(s[k] + c[k] * t[i], least);
+    });
 }
 
 // What a group penalty does before the optimizer's move: coupled and decoupled.

@@ -4,6 +4,7 @@
 // for the machine. Where an instruction set also changes the algorithm, SKREG_V3 (AVX2)
 // and SKREG_V4 (AVX-512) mark its function, and isa_level() says which one may run.
 #pragma once
+#include <cstdlib>
 
 #if defined(__GNUC__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__gnu_linux__)
 #define SKREG_CLONES                                                                     \
@@ -22,9 +23,15 @@
 
 namespace skreg {
 
+// Tests lower it by the environment variable SKREG_ISA_LEVEL.
 inline int isa_level() {
-    if (SKREG_SUPPORTS("x86-64-v4")) return 4;
-    return SKREG_SUPPORTS("x86-64-v3") ? 3 : 1;
+    static const int level = [] {
+        const char *limit = std::getenv("SKREG_ISA_LEVEL");
+        const int most = limit ? std::atoi(limit) : 4;
+        if (most >= 4 && SKREG_SUPPORTS("x86-64-v4")) return 4;
+        return most >= 3 && SKREG_SUPPORTS("x86-64-v3") ? 3 : 1;
+    }();
+    return level;
 }
 
 }  // namespace skreg

@@ -2,12 +2,11 @@
 // the work and, with AVX-512, for all, since some builds of BLAS leave it unused.
 //
 // After Goto & van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication: a
-// tile of C stays in registers while a few rows of A run along a panel of B, two vectors
-// wide, which stays in the first cache.
+// tile of C stays in registers while a few rows of A run along a panel of B, one to three
+// vectors wide, which stays in the first cache.
 #pragma once
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 
 #include "isa.hpp"
 #include "vecmath.hpp"
@@ -15,10 +14,10 @@
 namespace skreg {
 
 #ifdef __GNUC__
-constexpr ptrdiff_t PANEL_ROWS = 128;  // of at most 128 bytes each
+constexpr ptrdiff_t PANEL_ROWS = 128;  // of at most 192 bytes each
 // Below this many multiplications own loops win over any BLAS.
 constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128;
-
+// So few columns would leave most of a vector empty; rows that take their place at once.
 constexpr ptrdiff_t FEW_COLUMNS = 12, BLOCK_ROWS = 64;
 
 // In registers, and as it lies in memory, without alignment.
@@ -65,8 +64,9 @@ SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
     }
 }
 
-// Rows of B, `vectors` vectors wide. They are read beyond the last column where that is
-// part of the next row; the last row is a copy. The products are added to `bias`.
+// Some columns of B, as wide as one to three vectors. Its rows are read beyond the last
+// column where that is part of the next row; the last row is a copy. The products are
+// added to `bias`.
 template <typename T> struct Panel {
     const T *rows;
     ptrdiff_t stride, n_rows;
@@ -201,6 +201,21 @@ void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrd
                       const T *bias, bool accumulate, T *c) {
     product<16, 4>(a, b, m, n, k, bias, accumulate, c);
 }
+
+// C (m, n) = A' (m, k) @ B (k, n), or added to C, for a few columns: C' = B' A fills
+// vectors with the rows of C.
+template <typename T, typename Product>
+void few_columns_product(Product product, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                         const T *a, const T *b, bool accumulate, T *c) {
+    T block[FEW_COLUMNS * BLOCK_ROWS];
+    for (ptrdiff_t i = 0; i < m; i += BLOCK_ROWS, c += BLOCK_ROWS * n) {
+        const ptrdiff_t rows = std::min(BLOCK_ROWS, m - i);
+        product({b, 1, n}, {a + i, m, 1}, n, rows, k, nullptr, false, block);
+        for (ptrdiff_t r = 0; r < rows; ++r)
+            for (ptrdiff_t j = 0; j < n; ++j)
+                c[r * n + j] = block[j * rows + r] + (accumulate ? c[r * n + j] : T(0));
+    }
+}
 #endif
 
 // Add products of the next n entries of some rows of A with b to the lanes of their sums.
@@ -265,7 +280,7 @@ SKREG_CLONES void transposed_matvec(const T *__restrict a, const T *__restrict b
 
 // C (m, n) = op(A) op(B), plus `bias` (n) in each row where there is one, or added to C,
 // where own loops are faster; false where the product is one for BLAS, and nothing was
-// done. A bias and `accumulate` exclude each other.
+// done. All sizes are positive; a bias and `accumulate` exclude each other.
 template <typename T>
 bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
                 const T *a, const T *b, const T *bias, bool accumulate, T *c) {
@@ -280,25 +295,15 @@ bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, pt
 #ifdef __GNUC__
     const int level = isa_level();
     if (level < 4 && m * n * k > SMALL_PRODUCT) return false;
-    const Operand<T> left{a, transpose_a ? 1 : k, transpose_a ? m : 1};
-    const Operand<T> right{b, transpose_b ? 1 : n, transpose_b ? k : 1};
-    const auto run = level == 4   ? product_v4<T>
-                     : level == 3 ? product_v3<T>
-                                  : product_baseline<T>;
-    if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS) {
-        // C' = B' A, block by block, fills vectors with the rows of C.
-        T block[FEW_COLUMNS * BLOCK_ROWS];
-        for (ptrdiff_t i = 0; i < m; i += BLOCK_ROWS, c += BLOCK_ROWS * n) {
-            const ptrdiff_t rows = std::min(BLOCK_ROWS, m - i);
-            run({b, 1, n}, {a + i, m, 1}, n, rows, k, nullptr, false, block);
-            for (ptrdiff_t r = 0; r < rows; ++r)
-                for (ptrdiff_t j = 0; j < n; ++j)
-                    c[r * n + j] =
-                        block[j * rows + r] + (accumulate ? c[r * n + j] : T(0));
-        }
-        return true;
-    }
-    run(left, right, m, n, k, bias, accumulate, c);
+    const auto product = level == 4   ? product_v4<T>
+                         : level == 3 ? product_v3<T>
+                                      : product_baseline<T>;
+    if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS)
+        few_columns_product(product, m, n, k, a, b, accumulate, c);
+    else
+        product({a, transpose_a ? 1 : k, transpose_a ? m : 1},
+                {b, transpose_b ? 1 : n, transpose_b ? k : 1}, m, n, k, bias, accumulate,
+                c);
     return true;
 #else
     return false;

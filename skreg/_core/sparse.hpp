@@ -2,7 +2,6 @@
 #pragma once
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 
 #include "isa.hpp"
 
@@ -32,7 +31,8 @@ SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long
                               ptrdiff_t cols, const T *w, const T *bias, T *z) {
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
-        T *__restrict z_row = std::copy_n(bias, cols, z + i * cols) - cols;
+        T *__restrict z_row = z + i * cols;
+        std::copy_n(bias, cols, z_row);
         for (long long k = indptr[row]; k < indptr[row + 1]; ++k) {
             const T x = T(data[k]);
             const T *__restrict w_row = w + ptrdiff_t(indices[k]) * cols;

@@ -164,13 +164,20 @@ struct UpdateRule {
         const bool apart = !block.by_columns && block.bounds.empty();
         const ptrdiff_t most = std::max(ptrdiff_t(1), 4096 / block.cols);
         const ptrdiff_t step = apart ? std::min(most, block.rows) : block.rows;
-        for (ptrdiff_t row = 0; row < block.rows; row += step) {
-            GroupBlock part = block;
-            part.begin += row * block.cols;
-            part.rows = std::min(step, block.rows - row);
-            if (apart) part.kappa.erase(part.kappa.begin(), part.kappa.begin() + row);
-            groups.push_back(part);
+        for (ptrdiff_t row = 0; apart && row < block.rows; row += step) {
+            const ptrdiff_t rows = std::min(step, block.rows - row);
+            const auto kappa = block.kappa.begin() + row;
+            groups.push_back({block.begin + row * block.cols,
+                              rows,
+                              block.cols,
+                              false,
+                              block.slot,
+                              block.l1,
+                              {},
+                              {},
+                              {kappa, kappa + rows}});
         }
+        if (!apart) groups.push_back(block);
         const size_t needed = 4 * (block.by_columns ? block.cols : step);
         if (buffer.size() < needed) buffer.resize(needed);
     }

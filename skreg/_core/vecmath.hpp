@@ -112,6 +112,9 @@ template <typename T> inline T select(bool condition, T yes, T no) {
 template <typename T> inline T max(T a, T b) { return a > b ? a : b; }
 template <typename T> inline T sign(T x) { return T(x > T(0)) - T(x < T(0)); }
 
+// x_+ ; NaN stays NaN.
+template <typename T> inline T positive_part(T x) { return x < T(0) ? T(0) : x; }
+
 // sign(x) (|x| - t)_+ : exactly 0 for |x| <= t.
 template <typename T> inline T soft_threshold(T x, T t) { return x - clip(x, -t, t); }
 
@@ -119,6 +122,7 @@ template <typename T> inline T soft_threshold(T x, T t) { return x - clip(x, -t,
 // `omp simd` would add them up one by one, which costs more than short lines do.)
 template <typename T> constexpr int LANES = 64 / sizeof(T);
 
+// The sum of all lanes, which are overwritten.
 template <typename T> SKREG_INLINE T total(T *lanes) {
 #pragma GCC unroll 16
     for (int half = LANES<T> / 2; half > 0; half /= 2)

@@ -8,8 +8,16 @@ from skreg._solvers._centered import Centered
 from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
-# Pairs of vectors: so many for small networks, fewer where they would fill the memory.
-_PAIRS, _FEWEST_PAIRS, _PAIR_ENTRIES = 50, 10, 2**24
+# Pairs of vectors that the solver remembers: one per so many rows, so that using them
+# takes about a fifth of the time of an evaluation, within bounds; fewer where they
+# would fill the memory.
+_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 50, 30, 150
+_PAIR_ENTRIES, _PAIRS_OF_HUGE = 2**24, 10
+
+
+def _n_pairs(n_rows, n_parameters):
+    n_pairs = min(max(n_rows // _ROWS_PER_PAIR, _FEWEST_PAIRS), _MOST_PAIRS)
+    return max(min(n_pairs, _PAIR_ENTRIES // n_parameters), _PAIRS_OF_HUGE)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Deterministic:
                 state if isinstance(state, float) else problem.gradient_unit(theta0)
             ),
             steady=0.01 * self.tol,
-            memory=max(_FEWEST_PAIRS, min(_PAIRS, _PAIR_ENTRIES // theta0.size)),
+            memory=_n_pairs(problem.n_rows, theta0.size),
             callback=record,
             judged_gradient=objective.original_gradient,
         )

@@ -4,9 +4,9 @@ Method
 ------
 a. The prox-gradient step z = prox_{γh}(x − γ∇f(x)) tells which entries will be zero,
    and R(x) = (x − z) / γ how far x is from being optimal [1]_.
-b. Entries that are zero in z go to zero. On the others, J, L-BFGS solves R = 0 from
-   pairs s = Δx, y = ΔR restricted to J [2]_. What passes a kink of h on the way stays
-   at zero, as in OWL-QN [3]_.
+b. Entries that are zero in z go to zero. On the others, J, L-BFGS [7]_ solves R = 0
+   from pairs s = Δx, y = ΔR restricted to J [2]_. What passes a kink of h on the way
+   stays at zero, as in OWL-QN [3]_.
 c. A line search along this arc asks for decrease of F itself, measured against the
    prediction of proximal Newton methods [4]_. If it fails, x moves to z, with γ so
    small that F decreases. Nothing is asked of f across kinks of its own, so that ReLU
@@ -162,7 +162,7 @@ class _Run:
         grad = self.judged_gradient(point.grad)
         if not self.objective.has_kink:
             return float(np.abs(grad).max())
-        length = _STRICT * np.abs(point.theta[self.kinked]).max(initial=0.0) or 1.0
+        length = _STRICT * np.abs(point.theta.take(self.kinked)).max(initial=0.0) or 1.0
         _, residual = self.prox_gradient(point.theta, grad, length / self.scale)
         return float(np.abs(residual).max())
 

@@ -401,8 +401,8 @@ def _group_block(partition, kappa, terms):
     """What `Rule` reads of a block of groups after its place and shape."""
     slot, l1, *_ = terms
     index, by_columns = partition.index, partition.axis == 1
-    bounds = lines = np.zeros(0, int)
+    bounds, lines = [], []  # each line is a group
     if len(kappa) < len(index):
-        lines = np.argsort(index, kind="stable")
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(index))])
-    return by_columns, slot, l1, bounds.tolist(), lines.tolist(), kappa[index].tolist()
+        lines = np.argsort(index, kind="stable").tolist()
+        bounds = [0, *np.cumsum(np.bincount(index)).tolist()]
+    return by_columns, slot, l1, bounds, lines, kappa[index].tolist()
