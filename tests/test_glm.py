@@ -124,7 +124,7 @@ MODELS = {
         "l2",
         0.05,
         lambda lam, s: PoissonRegressor(
-            alpha=lam, solver="newton-cholesky", tol=1e-12, max_iter=100
+            alpha=lam, solver="newton-cholesky", tol=1e-10, max_iter=100
         ),
     ),
     "GammaRegressor": (
@@ -132,7 +132,7 @@ MODELS = {
         "l2",
         0.05,
         lambda lam, s: GammaRegressor(
-            alpha=lam, solver="newton-cholesky", tol=1e-12, max_iter=100
+            alpha=lam, solver="newton-cholesky", tol=1e-10, max_iter=100
         ),
     ),
 } | {

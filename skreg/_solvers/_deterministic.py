@@ -89,7 +89,10 @@ class Deterministic:
                 raise KeyboardInterrupt
             result.theta, result.n_iter = complete, n_complete
             del history["validation_scores"][n_complete:]
-        result.theta = objective.leave(result.theta)
+        if np.array_equal(result.theta, start):
+            result.theta = theta0.astype(np.float64)  # without rounding
+        else:
+            result.theta = objective.leave(result.theta)
         if n_complete == 0:  # theta0 is optimal, or a limit does not allow a step
             history["data_loss"].append(problem.data_value(result.theta))
             history["penalty"].append(problem.penalty_value(result.theta, lam))
