@@ -1,5 +1,7 @@
 """Groups of rows or columns of a matrix, and their prox in a diagonal metric."""
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -30,6 +32,22 @@ class Partition:
     def spread(self, per_group):
         """One number per group, in a shape that broadcasts with the matrix."""
         return np.expand_dims(per_group[self.index], 1 - self.axis)
+
+
+@lru_cache(maxsize=128)
+def partition(shape, axis, weighted, labels=None):
+    """Partition of a matrix by the labels of its rows (columns); None: each is a group.
+
+    Each epoch asks for it, and for the same matrices. Its arrays are read only.
+    """
+    index = np.arange(shape[axis])
+    if labels is not None:
+        index = np.unique(np.asarray(labels), return_inverse=True)[1]
+    n_lines = np.bincount(index)
+    factor = np.sqrt(n_lines * shape[1 - axis]) if weighted else n_lines**0.0
+    for array in (index, factor):
+        array.flags.writeable = False
+    return Partition(axis, index, factor)
 
 
 def metric_group_prox(U, step, c, groups):

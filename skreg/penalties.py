@@ -24,7 +24,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from skreg._groups import Partition, metric_group_prox, ratio
+from skreg._groups import metric_group_prox, partition, ratio
 
 __all__ = [
     "L1",
@@ -372,25 +372,18 @@ class GroupLasso(Penalty):
         if shape is not None:
             self.partition(shape)
 
-    def _index(self, n):
-        """Return the number of the group, 0, 1, ..., of each of n rows (columns)."""
-        if self.groups is None:
-            return np.arange(n)
-        if len(self.groups) != n:
-            lines = "rows" if self.by == "inputs" else "columns"
-            raise ValueError(
-                f"The 'groups' parameter of {type(self).__name__} must hold one label "
-                f"for each of the {n} {lines}. Got {len(self.groups)} labels instead."
-            )
-        return np.unique(np.asarray(list(self.groups)), return_inverse=True)[1]
-
     def partition(self, shape):
         """Return the groups of a matrix of this shape and their weights c_g."""
         axis = 0 if self.by == "inputs" else 1
-        index = self._index(shape[axis])
-        n_lines = np.bincount(index)
-        factor = np.sqrt(n_lines * shape[1 - axis]) if self.weighted else n_lines**0.0
-        return Partition(axis, index, factor)
+        labels = None if self.groups is None else tuple(self.groups)
+        if labels is not None and len(labels) != shape[axis]:
+            lines = "rows" if self.by == "inputs" else "columns"
+            raise ValueError(
+                f"The 'groups' parameter of {type(self).__name__} must hold one label "
+                f"for each of the {shape[axis]} {lines}. Got {len(labels)} labels "
+                "instead."
+            )
+        return partition(tuple(shape), axis, bool(self.weighted), labels)
 
     def value(self, W, lam=1.0):
         groups = self.partition(np.shape(W))
