@@ -23,7 +23,7 @@ class Partition:
         self.factor = factor
 
     def sum(self, A):
-        lines = np.sum(A, axis=1 - self.axis, dtype=np.float64)
+        lines = A.sum(axis=1 - self.axis, dtype=np.float64)
         return np.bincount(self.index, weights=lines)
 
     def norm(self, A):
