@@ -66,6 +66,7 @@ cdef extern from "update.hpp" namespace "skreg" nogil:
     void metric[T](const UpdateRule& rule, double t, Py_ssize_t n, const T* second,
                    T* out)
 
+
 cdef const void* _address(array):
     return <const void*> <size_t> array.__array_interface__["data"][0]
 
