@@ -181,13 +181,13 @@ class Problem:
                 row = (1, network.units[layer + 1])
                 yield layer, without_groups(penalty), intercepts, row
 
-    def penalty_value(self, theta, lam):
-        """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
+    def penalty_value(self, theta, lam, blocks=None):
+        """sum_l lam_l Omega_l(W_l), lam of shape (n_layers,), over `blocks` or all."""
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
             return float(
                 sum(
                     penalty.value(theta[s].reshape(shape), lam[layer])
-                    for layer, penalty, s, shape in self.blocks()
+                    for layer, penalty, s, shape in blocks or self.blocks()
                     if lam[layer] > 0
                 )
             )

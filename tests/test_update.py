@@ -734,6 +734,33 @@ def test_built_in_penalties_in_the_core_equal_their_python_methods(
             assert_array_equal(W == 0, V == 0)
 
 
+@pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-13), (np.float32, 1e-6)])
+@pytest.mark.parametrize("penalize_intercepts", [False, True])
+@pytest.mark.parametrize(
+    "penalty, mode",
+    [(p, m) for p in BUILT_IN for m in MODES if p.has_shrink or m != "decoupled"],
+    ids=str,
+)
+def test_penalty_value_of_the_core_equals_the_python_methods(
+    penalty, mode, penalize_intercepts, dtype, rtol
+):
+    X, Y = (a.astype(dtype) for a in regression())
+    network, loss = Network((6, 5, 3), "tanh"), regression_loss("squared_error")
+    penalties, lam = (penalty, SparseGroupLasso(L1_RATIO)), np.array([0.3, 0.7])
+    problem = Problem(X, Y, None, network, loss, penalties, penalize_intercepts, dtype)
+    rule, python_blocks = compile_rule(
+        Stochastic("adam", (mode,) * 2, 10, 1), problem, lam
+    )
+    assert not python_blocks
+    theta = np.random.default_rng(0).normal(size=network.n_parameters).astype(dtype)
+    theta[::7] = 0
+    expected = sum(
+        block_penalty.value(theta[s].reshape(shape), lam[layer])
+        for layer, block_penalty, s, shape in problem.blocks()
+    )
+    assert_allclose(rule.penalty_value(theta), expected, rtol=rtol)
+
+
 def core_group_prox(W, D, kappa, by):
     """Prox of Σ kappa_g ‖w_g‖ over rows in the metric D: RMSProp without gradient."""
     rho, rmsprop, proximal, by_columns = 0.25, 3, 3, by == "units"

@@ -6,8 +6,8 @@ a. One flat vector ``theta`` holds all weight matrices (row-major, ``(n_in, n_ou
    then all intercepts, so that the penalized part is a contiguous prefix and solvers
    need no packing. Gradients and the optimizer's moments share that layout.
 b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an index
-   array; the permutation, learning rates, stopping and interrupts belong to Python,
-   between calls. The GIL is released for the whole call.
+   array; the order, learning rates, stopping and interrupts belong to Python, between
+   calls. The GIL is released for the whole call.
 c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they are
    small, and at all sizes with AVX-512; else they go to BLAS through ``_blas.pxd``, as
    nothing else does. Everything elementwise is a plain loop in a ``.hpp`` header that
@@ -21,12 +21,14 @@ d. What varies (activation, loss, method, slot) is an integer code, switched onc
 e. Scratch is allocated by Python once per fit; ``Net`` says where each piece lies.
 
 Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`,
-`step`, `train`, `write_metric`; `LBFGSMemory` for the deterministic solver.
+`step`, `train`, `write_metric`; `MersenneTwister`, which shuffles as NumPy does;
+`LBFGSMemory` for the deterministic solver.
 """
 
 from skreg._core._kernels import (
     Data,
     LBFGSMemory,
+    MersenneTwister,
     Net,
     Rule,
     loss_gradient,
@@ -40,6 +42,7 @@ from skreg._core._kernels import (
 __all__ = [
     "Data",
     "LBFGSMemory",
+    "MersenneTwister",
     "Net",
     "Rule",
     "loss_gradient",

@@ -16,9 +16,9 @@ cdef extern from "activations.hpp" namespace "skreg" nogil:
     void activate[T](int activation, T* z, T* slope, Py_ssize_t size)
     void backprop_activation[T](int activation, T* delta, const T* a, const T* slope,
                                 Py_ssize_t rows, Py_ssize_t cols, T* sums)
-    void backprop_one_output[T](int activation, const T* f, const T* v, const T* a,
+    void backprop_one_output[T](int activation, const T* f, const T* v, T* a,
                                 const T* slope, Py_ssize_t rows, Py_ssize_t cols,
-                                T* delta, T* sums, T* grad)
+                                T* sums, T* grad)
     void column_sums[T](const T* a, Py_ssize_t rows, Py_ssize_t cols, T* sums)
 
 cdef extern from "denormals.hpp" namespace "skreg" nogil:
@@ -35,6 +35,14 @@ cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
                              Py_ssize_t rows, Py_ssize_t cols, T scale)
+
+cdef extern from "shuffle.hpp" namespace "skreg" nogil:
+    cdef cppclass Twister "skreg::MersenneTwister":
+        unsigned int[624] key
+        Py_ssize_t position
+        void temper()
+    void shuffle_with "skreg::shuffle" (Twister& stream, Py_ssize_t* order,
+                                        Py_ssize_t n)
 
 cdef extern from "sparse.hpp" namespace "skreg" nogil:
     void gather[X, T](const X* x, const Py_ssize_t* rows, Py_ssize_t start,
@@ -63,6 +71,7 @@ cdef extern from "update.hpp" namespace "skreg" nogil:
         void add_group(const GroupBlock& block)
     void update[T](UpdateRule& rule, double lr, double t, T* theta, T* grad, T* first,
                    T* second)
+    double penalty_value[T](UpdateRule& rule, const T* theta)
     void metric[T](const UpdateRule& rule, double t, Py_ssize_t n, const T* second,
                    T* out)
 
@@ -325,11 +334,10 @@ cdef void _backward(
         if l > 1 and fan_out == 1:
             if not accumulate:
                 memset(grad + net.weights[l], 0, sizeof(floating) * fan_in)
-            below = scratch + net.delta[l % 2]
-            backprop_one_output(net.activation, delta, theta + net.weights[l],
-                                scratch + net.act[l - 1], scratch + net.slope[l - 1], n,
-                                fan_in, below, grad + net.biases[l - 1],
-                                grad + net.weights[l])
+            below = scratch + net.act[l - 1]
+            backprop_one_output(net.activation, delta, theta + net.weights[l], below,
+                                scratch + net.slope[l - 1], n, fan_in,
+                                grad + net.biases[l - 1], grad + net.weights[l])
             delta = below
             continue
         gemm(True, False, fan_in, fan_out, n,
@@ -452,6 +460,10 @@ cdef class Rule:
             block.bounds, block.lines, block.kappa = bounds, lines, kappa
             self.rule.add_group(block)
 
+    def penalty_value(self, const floating[::1] theta):
+        """Sum of the penalties at theta."""
+        return penalty_value(self.rule, &theta[0])
+
 
 def step(Rule rule, floating[::1] theta, floating[::1] grad, floating[::1] first,
          floating[::1] second, double lr, Py_ssize_t t):
@@ -522,6 +534,44 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
                    &first[0], &second[0])
         restore_denormals(state)
     return total
+
+
+cdef class MersenneTwister:
+    """The random stream of a `RandomState`, to shuffle with.
+
+    Parameters
+    ----------
+    key : ndarray of shape (624,), uint32
+    pos : int
+        State, as in `RandomState.get_state`.
+    """
+    cdef Twister stream
+
+    def __init__(self, key, Py_ssize_t pos):
+        cdef:
+            const unsigned int[::1] words = np.ascontiguousarray(key, np.uint32)
+            Py_ssize_t i
+        if words.shape[0] != 624 or not 0 <= pos <= 624:
+            raise ValueError("this is not a state of MT19937")
+        for i in range(624):
+            self.stream.key[i] = words[i]
+        self.stream.position = pos
+        self.stream.temper()
+
+    @property
+    def state(self):
+        """Dictionary of `key` and `pos`."""
+        cdef unsigned int[::1] words = self.stream.key
+        return {"key": np.array(words), "pos": self.stream.position}
+
+    def shuffle(self, Py_ssize_t[::1] order):
+        """Shuffle in place, to the permutation of `RandomState.shuffle`."""
+        cdef Py_ssize_t n = order.shape[0]
+        if n > 0xffffffff:
+            raise ValueError("too many indices")
+        if n > 1:
+            with nogil:
+                shuffle_with(self.stream, &order[0], n)
 
 
 cdef class LBFGSMemory:

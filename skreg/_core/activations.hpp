@@ -128,16 +128,16 @@ SKREG_CLONES void scale_and_sum(Slope slope, T *__restrict delta, const T *__res
     }
 }
 
-// A layer with one output, rows of f, under weights v: delta = f v' * phi', its column
-// sums, and the gradient a' f of v, in one pass; the sums are added to `sums` and `grad`.
+// A layer with one output, rows of f, under weights v: a <- delta = f v' * phi', its
+// column sums, and the gradient a' f of v, in one pass; the sums are added to `sums` and
+// `grad`. `source`, the argument of phi', may be a.
 template <typename Slope, typename T>
 SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f,
-                                 const T *__restrict v, const T *__restrict a,
-                                 const T *__restrict source, ptrdiff_t rows,
-                                 ptrdiff_t cols, T *__restrict delta, T *__restrict sums,
+                                 const T *__restrict v, T *a, const T *source,
+                                 ptrdiff_t rows, ptrdiff_t cols, T *__restrict sums,
                                  T *__restrict grad) {
     ptrdiff_t i = 0;
-    for (; i + 4 <= rows; i += 4, a += 4 * cols, source += 4 * cols, delta += 4 * cols) {
+    for (; i + 4 <= rows; i += 4, a += 4 * cols, source += 4 * cols) {
         const T f0 = f[i], f1 = f[i + 1], f2 = f[i + 2], f3 = f[i + 3];
 #pragma omp simd
         for (ptrdiff_t j = 0; j < cols; ++j) {
@@ -147,18 +147,19 @@ SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f,
                     d3 = f3 * v[j] * slope(source[j3]);
             grad[j] += (f0 * a[j] + f1 * a[j1]) + (f2 * a[j2] + f3 * a[j3]);
             sums[j] += (d0 + d1) + (d2 + d3);
-            delta[j] = d0;
-            delta[j1] = d1;
-            delta[j2] = d2;
-            delta[j3] = d3;
+            a[j] = d0;
+            a[j1] = d1;
+            a[j2] = d2;
+            a[j3] = d3;
         }
     }
-    for (; i < rows; ++i, a += cols, source += cols, delta += cols) {
+    for (; i < rows; ++i, a += cols, source += cols) {
 #pragma omp simd
         for (ptrdiff_t j = 0; j < cols; ++j) {
-            delta[j] = f[i] * v[j] * slope(source[j]);
+            const T d = f[i] * v[j] * slope(source[j]);
             grad[j] += f[i] * a[j];
-            sums[j] += delta[j];
+            sums[j] += d;
+            a[j] = d;
         }
     }
 }
@@ -189,11 +190,10 @@ void backprop_activation(int activation, T *delta, const T *a, const T *slope,
 
 // The same below a layer with one output; see spread_and_sum.
 template <typename T>
-void backprop_one_output(int activation, const T *f, const T *v, const T *a,
-                         const T *slope, ptrdiff_t rows, ptrdiff_t cols, T *delta,
-                         T *sums, T *grad) {
+void backprop_one_output(int activation, const T *f, const T *v, T *a, const T *slope,
+                         ptrdiff_t rows, ptrdiff_t cols, T *sums, T *grad) {
     with_slope(activation, a, slope, [=](auto derivative, const T *source) {
-        spread_and_sum(derivative, f, v, a, source, rows, cols, delta, sums, grad);
+        spread_and_sum(derivative, f, v, a, source, rows, cols, sums, grad);
     });
 }
 

@@ -193,6 +193,22 @@ SKREG_INLINE void metric_group_prox(const GroupBlock &block, T step, T *__restri
     });
 }
 
+// sum_g kappa_g ||w_g||
+template <typename T>
+SKREG_CLONES double groups_value(const GroupBlock &block, const T *theta, T *buffer) {
+    const T *w = theta + block.begin;
+    group_sums<1>(block, buffer,
+                  [=](ptrdiff_t i, ptrdiff_t, T &sum) { sum += w[i] * w[i]; });
+    const bool alone = block.bounds.empty();
+    const ptrdiff_t n = alone ? block.n_lines() : ptrdiff_t(block.bounds.size()) - 1;
+    double total = 0.0;
+    for (ptrdiff_t g = 0; g < n; ++g) {
+        const ptrdiff_t line = alone ? g : block.lines[block.bounds[g]];
+        total += block.kappa[line] * std::sqrt(double(buffer[line]));
+    }
+    return total;
+}
+
 // What a group penalty does before the optimizer's move: coupled and decoupled.
 // `buffer` holds 4 * n_lines() entries, here and below.
 template <typename T>

@@ -217,6 +217,52 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
         groups_after(block, s.tau, adaptive ? grad : nullptr, theta, buffer);
 }
 
+// Sum of an elementwise penalty over n parameters, in double precision.
+template <typename T>
+SKREG_CLONES double elementwise_value(const T *w, ptrdiff_t n, bool is_concave,
+                                      Strengths<double> penalty) {
+    const double half_l2 = 0.5 * penalty.l2, start = penalty.start, stop = penalty.stop;
+    const double width = stop - start;
+    double total = 0.0;
+    if (is_concave) {
+#pragma omp simd reduction(+ : total)
+        for (ptrdiff_t i = 0; i < n; ++i) {
+            const double size = std::abs(double(w[i])), on_ramp = clip(size, start, stop);
+            const double left = (stop - on_ramp) / width;
+            total += (size < start ? size : start) + 0.5 * width * (1.0 - left * left);
+        }
+        return penalty.l1 * total;
+    }
+#pragma omp simd reduction(+ : total)
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        const double weight = w[i];
+        total += (penalty.l1 + half_l2 * std::abs(weight)) * std::abs(weight);
+    }
+    return total;
+}
+
+// The value of all penalties of a rule, whatever their slots.
+template <typename T> double penalty_value(UpdateRule &rule, const T *theta) {
+    double total = 0.0;
+    for (size_t k = 0; k < rule.segments.size(); k += 7) {
+        const double *segment = &rule.segments[k];
+        const ptrdiff_t begin = ptrdiff_t(segment[0]), n = ptrdiff_t(segment[1]) - begin;
+        const int slot = int(segment[2]);
+        if (slot == UNPENALIZED) continue;
+        total += elementwise_value(theta + begin, n,
+                                   slot == COUPLED_CONCAVE || slot == PROXIMAL_CONCAVE,
+                                   {segment[3], segment[4], segment[5], segment[6]});
+    }
+    T *buffer = reinterpret_cast<T *>(rule.buffer.data());
+    for (const GroupBlock &block : rule.groups) {
+        total += groups_value(block, theta, buffer);
+        if (block.slot == DECOUPLED)  // no segment has its l1
+            total += elementwise_value(theta + block.begin, block.rows * block.cols,
+                                       false, {block.l1, 0.0, 0.0, 0.0});
+    }
+    return total;
+}
+
 // The diagonal D in which a step just taken measures distance.
 template <typename T>
 void metric(const UpdateRule &rule, double t, ptrdiff_t n, const T *second, T *out) {

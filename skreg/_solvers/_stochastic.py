@@ -1,5 +1,6 @@
 """Mini-batch solvers: sgd, rmsprop and adam, with the penalty in one of three slots."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from skreg._core import Rule, loss_gradient, step, train, write_metric
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
+from skreg._solvers._shuffling import shuffler
 from skreg.penalties import (
     L1,
     L2,
@@ -144,14 +146,21 @@ class Stochastic:
         state = OptimizerState.resume(state, self.solver, theta0)
         if self.horizon is None:
             state.n_epochs = 0
-        epoch = _Epoch(self, problem, lam, theta0, state)
+        shuffles = self.shuffle and problem.n_rows > self.batch_size
+        drawing = shuffler(rng, problem.n_rows * self.max_iter)
+        with drawing if shuffles else nullcontext() as shuffle:
+            epoch = _Epoch(self, problem, lam, theta0, state, shuffle)
+            return self._solve(epoch, monitor)
+
+    def _solve(self, epoch, monitor):
+        state = epoch.state
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
         last = epoch.snapshot()  # of the last complete epoch
         status, n_iter = Status.MAX_ITER, 0
         try:
             while n_iter < self.max_iter:
-                penalty = problem.penalty_value(epoch.theta, lam)
-                data_loss = epoch.run(rng)
+                penalty = epoch.penalty_value()
+                data_loss = epoch.run()
                 diverged = not np.isfinite(epoch.theta).all()
                 history["data_loss"].append(data_loss)
                 history["penalty"].append(penalty)
@@ -188,10 +197,14 @@ class Stochastic:
 
 
 class _Epoch:
-    """Runs one epoch at a time on buffers that live as long as a fit."""
+    """Runs one epoch at a time on buffers that live as long as a fit.
 
-    def __init__(self, solver, problem, lam, theta0, state):
+    `shuffle` shuffles an index array in place; None leaves the samples as they lie.
+    """
+
+    def __init__(self, solver, problem, lam, theta0, state, shuffle):
         self.solver, self.problem, self.lam, self.state = solver, problem, lam, state
+        self.shuffle = shuffle
         self.theta = theta0.copy()
         self.grad = np.empty_like(theta0)
         self.net, self.scratch = problem.compile(
@@ -200,7 +213,7 @@ class _Epoch:
         n = problem.n_rows
         self.n_batches = -(-n // solver.batch_size)
         self.order = problem.rows
-        if solver.shuffle and self.n_batches > 1:
+        if shuffle:
             self.order = np.arange(n) if self.order is None else self.order.copy()
         self.rule, self.python_blocks = compile_rule(solver, problem, lam)
         flops = 6.0 * solver.batch_size * problem.network.n_weights
@@ -232,11 +245,20 @@ class _Epoch:
         for name, value in snapshot[3].items():
             setattr(state, name, value)
 
-    def run(self, rng):
+    def penalty_value(self):
+        """Sum of all penalties."""
+        value = self.rule.penalty_value(self.theta)
+        if self.python_blocks:
+            value += self.problem.penalty_value(
+                self.theta, self.lam, self.python_blocks
+            )
+        return value
+
+    def run(self):
         """Train on every sample once; return the mean data loss."""
         solver, state, problem = self.solver, self.state, self.problem
-        if solver.shuffle and self.n_batches > 1:
-            rng.shuffle(self.order)
+        if self.shuffle:
+            self.shuffle(self.order)
         horizon = solver.horizon or solver.max_iter
         rates = epoch_rates(
             solver.learning_rate,
