@@ -26,6 +26,10 @@ _EQUAL = 1e-6
 # or at a looser tolerance (factor; upper limit; the violation of the optimality
 # conditions as a share of lambda).
 _FLAT, _LOOSER, _LOOSEST, _LAMBDA_SHARE = 2e-4, 30.0, 3e-3, 0.3
+# On one smooth branch of minima two neighbors exceed each other equally, each at the
+# lambda of the other. The way back starts from neighbors that exceed the network by less
+# than this share of what it exceeds them by.
+_SAME_BRANCH = 0.7
 _MAX_EXTENSION = 20
 
 
@@ -135,12 +139,13 @@ def reg_mlp_path(
 
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
     networks that are worse than the null model are replaced by it. On the way back,
-    each network is fitted again from its sparser neighbor, and the better one stays; in
-    the end, none is worse, at its own lambda, than another one of the path (but the
-    last one, where `max_features` or `max_units` rule the better one out). So the
-    objective rises with lambda, and the penalty divided by lambda falls. Fits end where
-    the objective falls by less than 0.02 % in 10 iterations, or at up to 30 times
-    `tol`: the next fit goes on where one stops.
+    networks are fitted again from their sparser neighbors where these seem to belong to
+    a lower branch of minima, and the better ones stay; in the end, none is worse, at
+    its own lambda, than another one of the path (but the last one, where `max_features`
+    or `max_units` rule the better one out). So the objective rises with lambda, and the
+    penalty divided by lambda falls. Fits end where the objective falls by less than
+    0.02 % in 10 iterations, or at up to 30 times `tol`: the next fit goes on where one
+    stops.
 
     Examples
     --------
@@ -407,10 +412,14 @@ class Walk:
         return self._solve(fit.lam, fit.theta, self._full_solver)
 
     def _return(self, fits):
-        """Fit each network again from its sparser neighbor; keep the better one."""
+        """Fit networks again from their sparser neighbors; keep the better ones."""
         for k in reversed(range(len(fits) - 1)):
             sparser, fit = fits[k + 1], fits[k]
             if self._is_zero(sparser.theta):
+                continue
+            excess = self._objective(sparser, fit.lam) - fit.objective
+            excess_there = self._objective(fit, sparser.lam) - sparser.objective
+            if excess >= _SAME_BRANCH * excess_there:
                 continue
             new = self._solve(fit.lam, sparser.theta)
             better = fit if fit.objective <= new.objective else new
