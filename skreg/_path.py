@@ -27,7 +27,7 @@ _EQUAL = 1e-6
 # conditions as a share of lambda).
 _FLAT, _LOOSER, _LOOSEST, _LAMBDA_SHARE = 2e-4, 30.0, 3e-3, 0.3
 # On one smooth branch of minima two neighbors exceed each other equally, each at the
-# lambda of the other. The way back starts from neighbors that exceed the network by less
+# lambda of the other. The way back starts from those that exceed the network by less
 # than this share of what it exceeds them by.
 _SAME_BRANCH = 0.7
 _MAX_EXTENSION = 20
