@@ -11,7 +11,9 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils import gen_batches
 
+from skreg import _core
 from skreg._core import Data, loss_gradient, loss_sum
+from skreg._rules import Term, compile_rule
 from skreg.penalties import without_groups
 
 _ROWS_PER_PASS = 4096  # where rows are converted to float64
@@ -181,13 +183,13 @@ class Problem:
                 row = (1, network.units[layer + 1])
                 yield layer, without_groups(penalty), intercepts, row
 
-    def penalty_value(self, theta, lam, blocks=None):
-        """sum_l lam_l Omega_l(W_l), lam of shape (n_layers,), over `blocks` or all."""
+    def penalty_value(self, theta, lam):
+        """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
             return float(
                 sum(
                     penalty.value(theta[s].reshape(shape), lam[layer])
-                    for layer, penalty, s, shape in blocks or self.blocks()
+                    for layer, penalty, s, shape in self.blocks()
                     if lam[layer] > 0
                 )
             )
@@ -219,6 +221,7 @@ class Composite:
         self._problem, self._lam = problem, lam
         self._smooth, self._kinks = [], []
         self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
+        self._nothing = np.zeros(problem.network.n_parameters)
         for layer, penalty, s, shape in problem.blocks():
             strength = float(lam[layer])
             if strength == 0:
@@ -227,9 +230,10 @@ class Composite:
             if kink is None or kink[0] is not penalty:
                 self._smooth.append((penalty, strength, s, shape))
             if kink is not None:
-                self._kinks.append((*kink, s, shape))
+                self._kinks.append(Term(*kink, "proximal", s, shape))
                 self.penalized[s] = True
         self.has_kink = bool(self._kinks)
+        self._rule, self._others = compile_rule(self._kinks, problem.network.slices)
 
     def penalty_value(self, theta, kink):
         """Return all penalties at theta, where h is `kink`."""
@@ -248,29 +252,21 @@ class Composite:
 
     def kink_value(self, theta):
         """Return h(theta)."""
-        return float(
-            sum(
-                penalty.value(theta[s].reshape(shape), lam)
-                for penalty, lam, s, shape in self._kinks
-            )
-        )
+        value = self._rule.penalty_value(theta)
+        return value + sum(term.value(theta) for term in self._others)
 
     def kink_prox(self, theta, step):
         """Return prox of step * h at theta."""
-        return self._blockwise(
-            theta, lambda penalty, lam, W, s, shape: penalty.prox(W, step, lam)
-        )
+        out, nothing = theta.copy(), self._nothing  # no gradient, no moments
+        _core.step(self._rule, out, nothing, nothing, nothing, step, 1)
+        for term in self._others:
+            out[term.where] = term.penalty.prox(term.of(theta), step, term.lam).ravel()
+        return out
 
     def kink_cross(self, theta, candidate):
         """Return the candidate with zeros for what passed a kink since theta."""
-        return self._blockwise(
-            candidate,
-            lambda penalty, lam, W, s, shape: penalty.cross(theta[s].reshape(shape), W),
-        )
-
-    def _blockwise(self, theta, function):
-        out = theta.copy()
-        for penalty, lam, s, shape in self._kinks:
-            W = theta[s].reshape(shape)
-            out[s] = function(penalty, lam, W, s, shape).ravel()
+        out = candidate.copy()
+        for term in self._kinks:
+            crossed = term.penalty.cross(term.of(theta), term.of(candidate))
+            out[term.where] = crossed.ravel()
         return out

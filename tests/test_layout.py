@@ -16,6 +16,7 @@ ROOT = Path(skreg.__file__).parent
 LAYERS = [
     {"_core", "_groups"},
     {"losses", "penalties", "_network", "_lambda", "_threads", "_compat", "_docs"},
+    {"_rules"},
     {"_problem"},
     {"_solvers"},
     {"_validation", "_prune", "_base", "_mlp"},

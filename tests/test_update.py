@@ -10,7 +10,7 @@ from sklearn.datasets import make_classification, make_regression
 from skreg import RegMLPClassifier, RegMLPRegressor, _core
 from skreg._network import ACTIVATIONS, Network
 from skreg._problem import Problem
-from skreg._solvers._stochastic import Stochastic, compile_rule
+from skreg._solvers._stochastic import Stochastic
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
 from skreg.penalties import (
     L1,
@@ -330,8 +330,8 @@ def core_rule(
     solver = Stochastic(
         modes=(mode,) * network.n_layers, batch_size=1, max_iter=1, **SOLVERS[method]
     )
-    rule, python_blocks = compile_rule(solver, problem, np.array(lam))
-    assert not python_blocks
+    rule, others = solver.compile_rule(problem, np.array(lam))
+    assert not others
     return rule
 
 
@@ -748,10 +748,9 @@ def test_penalty_value_of_the_core_equals_the_python_methods(
     network, loss = Network((6, 5, 3), "tanh"), regression_loss("squared_error")
     penalties, lam = (penalty, SparseGroupLasso(L1_RATIO)), np.array([0.3, 0.7])
     problem = Problem(X, Y, None, network, loss, penalties, penalize_intercepts, dtype)
-    rule, python_blocks = compile_rule(
-        Stochastic("adam", (mode,) * 2, 10, 1), problem, lam
-    )
-    assert not python_blocks
+    solver = Stochastic("adam", (mode,) * 2, batch_size=10, max_iter=1)
+    rule, others = solver.compile_rule(problem, lam)
+    assert not others
     theta = np.random.default_rng(0).normal(size=network.n_parameters).astype(dtype)
     theta[::7] = 0
     expected = sum(

@@ -5,24 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skreg._core import Rule, loss_gradient, step, train, write_metric
+from skreg._core import loss_gradient, step, train, write_metric
+from skreg._rules import Term, compile_rule
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
 from skreg._solvers._shuffling import shuffler
-from skreg.penalties import (
-    L1,
-    L2,
-    MCP,
-    SCAD,
-    ElasticNet,
-    GroupLasso,
-    SparseGroupLasso,
-)
-
-# Codes of _core/update.hpp.
-_METHODS = {"sgd": 0, "momentum": 1, "nesterov": 2, "rmsprop": 3, "adam": 4}
-_SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
-_CONCAVE_SLOTS = {"coupled": 4, "proximal": 5}
 
 # Floating-point operations per call of the core: Python, and with it Ctrl-C, is served
 # in between, some tens of times per second.
@@ -108,17 +95,26 @@ class Stochastic:
 
     @property
     def method(self):
-        """Code of the update in the compiled core."""
-        name = self.solver
-        if name == "sgd" and self.momentum > 0:
-            name = "nesterov" if self.nesterovs_momentum else "momentum"
-        return _METHODS[name]
+        """Name of the update in the compiled core."""
+        if self.solver == "sgd" and self.momentum > 0:
+            return "nesterov" if self.nesterovs_momentum else "momentum"
+        return self.solver
 
     @property
     def hyper(self):
         """(momentum, beta_1, beta_2 or rho, epsilon), as the core reads them."""
         second = self.rho if self.solver == "rmsprop" else self.beta_2
         return np.array([self.momentum, self.beta_1, second, self.epsilon])
+
+    def compile_rule(self, problem, lam):
+        """Return the update as a `Rule`, and the penalties that it leaves to Python."""
+        terms = [
+            Term(penalty, float(lam[layer]), self.modes[layer], s, shape)
+            for layer, penalty, s, shape in problem.blocks()
+            if lam[layer] > 0
+        ]
+        slices = problem.network.slices
+        return compile_rule(terms, slices, self.method, self.hyper)
 
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Train for at most `max_iter` epochs.
@@ -203,7 +199,7 @@ class _Epoch:
     """
 
     def __init__(self, solver, problem, lam, theta0, state, shuffle):
-        self.solver, self.problem, self.lam, self.state = solver, problem, lam, state
+        self.solver, self.problem, self.state = solver, problem, state
         self.shuffle = shuffle
         self.theta = theta0.copy()
         self.grad = np.empty_like(theta0)
@@ -215,10 +211,10 @@ class _Epoch:
         self.order = problem.rows
         if shuffle:
             self.order = np.arange(n) if self.order is None else self.order.copy()
-        self.rule, self.python_blocks = compile_rule(solver, problem, lam)
+        self.rule, self.python_terms = solver.compile_rule(problem, lam)
         flops = 6.0 * solver.batch_size * problem.network.n_weights
         self.batches_per_call = max(1, int(_FLOPS_PER_CALL // flops))
-        if self.python_blocks:
+        if self.python_terms:
             self.batches_per_call = 1
             self.metric = np.empty_like(theta0)
 
@@ -248,10 +244,9 @@ class _Epoch:
     def penalty_value(self):
         """Sum of all penalties."""
         value = self.rule.penalty_value(self.theta)
-        if self.python_blocks:
-            value += self.problem.penalty_value(
-                self.theta, self.lam, self.python_blocks
-            )
+        for term in self.python_terms:
+            with np.errstate(over="ignore", invalid="ignore"):  # if it diverges
+                value += term.value(self.theta)
         return value
 
     def run(self):
@@ -270,7 +265,7 @@ class _Epoch:
             progress=(state.n_epochs / horizon, (state.n_epochs + 1) / horizon),
         )
         total = 0.0
-        run = self._run_in_python if self.python_blocks else self._run_compiled
+        run = self._run_in_python if self.python_terms else self._run_compiled
         for begin in range(0, self.n_batches, self.batches_per_call):
             end = min(begin + self.batches_per_call, self.n_batches)
             start = begin * solver.batch_size
@@ -303,7 +298,7 @@ class _Epoch:
 
     def _run_in_python(self, start, stop, rates):
         """One step for penalties that the core does not know; same order of slots."""
-        solver, state, problem = self.solver, self.state, self.problem
+        state, problem = self.state, self.problem
         theta, grad, lr, t = self.theta, self.grad, rates[0], state.n_steps + 1
         scale = problem.n_rows / problem.weight_sum / (stop - start)
         total = loss_gradient(
@@ -317,12 +312,12 @@ class _Epoch:
             scale,
             self.scratch,
         )
-        for layer, penalty, s, shape in self.python_blocks:
-            W, lam, mode = theta[s].reshape(shape), self.lam[layer], solver.modes[layer]
+        for term in self.python_terms:
+            penalty, lam, mode, s, _ = term
             if mode == "coupled":
-                grad[s] += penalty.gradient(W, lam).ravel()
+                grad[s] += penalty.gradient(term.of(theta), lam).ravel()
             elif mode == "decoupled":
-                theta[s] = penalty.shrink(W, lr, lam).ravel()
+                theta[s] = penalty.shrink(term.of(theta), lr, lam).ravel()
         step(self.rule, theta, grad, state.first, state.second, lr, t)
         self._prox_in_python(lr, t)
         return total
@@ -332,99 +327,12 @@ class _Epoch:
         adaptive = solver.solver in ("rmsprop", "adam")
         heavy = solver.solver == "sgd"
         tau = lr / (1.0 - solver.momentum) if heavy else lr
-        for layer, penalty, s, shape in self.python_blocks:
-            if solver.modes[layer] != "proximal":
+        for term in self.python_terms:
+            if term.mode != "proximal":
                 continue
-            W, tau_block = self.theta[s].reshape(shape), tau
+            tau_block = tau
             if adaptive:
                 write_metric(self.rule, self.state.second, t, self.metric)
-                tau_block = tau / self.metric[s].reshape(shape)
-            self.theta[s] = penalty.prox(W, tau_block, self.lam[layer]).ravel()
-
-
-def compile_rule(solver, problem, lam):
-    """Hand the penalties to the compiled core, as far as it knows them.
-
-    Parameters
-    ----------
-    solver : Stochastic
-    problem : Problem
-    lam : ndarray of shape (n_layers,)
-
-    Returns
-    -------
-    rule : Rule
-        Update with all penalties that are known to the core.
-    python_blocks : list
-        Blocks of `Problem.blocks` whose penalty the core does not know.
-    """
-    elementwise, groups, python_blocks = {}, [], []
-    for block in problem.blocks():
-        layer, penalty, s, shape = block
-        strength, mode = float(lam[layer]), solver.modes[layer]
-        if strength == 0:
-            continue
-        terms = _elementwise(penalty, strength, mode)
-        if terms is None:
-            python_blocks.append(block)
-            continue
-        if type(penalty) in (GroupLasso, SparseGroupLasso):
-            partition = penalty.partition(shape)
-            kappa = strength * _group_share(penalty) * partition.factor
-            of_one_weight = kappa.size == np.prod(shape)
-            if of_one_weight and np.ptp(kappa) == 0:  # an L1
-                slot, l1, *others = terms
-                terms = slot, l1 + kappa[0], *others
-            else:
-                groups.append((s.start, *shape, *_group_block(partition, kappa, terms)))
-                if mode == "decoupled":  # both shrinks belong together
-                    continue
-        elementwise[s.start] = terms
-    segments = []
-    for s in problem.network.slices:
-        terms = elementwise.get(s.start, _UNPENALIZED)
-        if segments and tuple(segments[-1][2:]) == terms:
-            segments[-1][1] = s.stop
-        else:
-            segments.append([s.start, s.stop, *terms])
-    return Rule(solver.method, solver.hyper, segments, groups), python_blocks
-
-
-_UNPENALIZED = (0, 0.0, 0.0, 0.0, 0.0)
-
-
-def _elementwise(penalty, lam, mode):
-    """(slot, l1, l2, start, stop) of the elementwise part of a penalty.
-
-    None for a penalty that the core does not know. By exact type: a subclass may
-    redefine what the core would bypass.
-    """
-    kind, slot = type(penalty), _SLOTS[mode]
-    if kind is L1:
-        return slot, lam, 0.0, 0.0, 0.0
-    if kind is L2:
-        return slot, 0.0, lam, 0.0, 0.0
-    if kind is ElasticNet:
-        return slot, lam * penalty.l1_ratio, lam * (1.0 - penalty.l1_ratio), 0.0, 0.0
-    if kind is GroupLasso:
-        return slot, 0.0, 0.0, 0.0, 0.0
-    if kind is SparseGroupLasso:
-        return slot, lam * penalty.l1_ratio, 0.0, 0.0, 0.0
-    if kind in (MCP, SCAD):
-        return _CONCAVE_SLOTS[mode], lam, 0.0, *penalty.ramp(lam)
-    return None
-
-
-def _group_share(penalty):
-    return 1.0 - penalty.l1_ratio if isinstance(penalty, SparseGroupLasso) else 1.0
-
-
-def _group_block(partition, kappa, terms):
-    """What `Rule` reads of a block of groups after its place and shape."""
-    slot, l1, *_ = terms
-    index, by_columns = partition.index, partition.axis == 1
-    bounds, lines = [], []  # each line is a group
-    if len(kappa) < len(index):
-        lines = np.argsort(index, kind="stable").tolist()
-        bounds = [0, *np.cumsum(np.bincount(index)).tolist()]
-    return by_columns, slot, l1, bounds, lines, kappa[index].tolist()
+                tau_block = tau / term.of(self.metric)
+            new = term.penalty.prox(term.of(self.theta), tau_block, term.lam)
+            self.theta[term.where] = new.ravel()
