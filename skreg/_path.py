@@ -520,7 +520,7 @@ def _linear_twin(problem):
     units = problem.network.units
     twin.network = Network((units[0], units[-1]), problem.network.activation)
     twin.penalties = tuple(p for p in problem.penalties if p is not None)[:1] or (None,)
-    twin._net = twin._scratch = None
+    twin._net = twin._scratch = twin._penalties = None
     return twin
 
 

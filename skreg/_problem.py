@@ -83,7 +83,7 @@ class Problem:
         self.null_prediction = None
         if self.weight_sum > 0:
             self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
-        self._net = self._scratch = None
+        self._net = self._scratch = self._penalties = None
 
     def compile(self, capacity):
         """Return (Net, scratch) for passes of at most `capacity` rows."""
@@ -183,16 +183,24 @@ class Problem:
                 row = (1, network.units[layer + 1])
                 yield layer, without_groups(penalty), intercepts, row
 
+    def terms(self, lam, modes=None):
+        """Return the penalties that act, in given modes or, for their values, any."""
+        modes = modes or ("coupled",) * self.network.n_layers
+        return [
+            Term(penalty, float(lam[layer]), modes[layer], s, shape)
+            for layer, penalty, s, shape in self.blocks()
+            if lam[layer] > 0
+        ]
+
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
+        key = tuple(lam)
+        if self._penalties is None or self._penalties[0] != key:
+            compiled = compile_rule(self.terms(lam), self.network.slices)
+            self._penalties = key, *compiled
+        _, rule, others = self._penalties
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
-            return float(
-                sum(
-                    penalty.value(theta[s].reshape(shape), lam[layer])
-                    for layer, penalty, s, shape in self.blocks()
-                    if lam[layer] > 0
-                )
-            )
+            return rule.penalty_value(theta) + sum(t.value(theta) for t in others)
 
     def value(self, theta, lam):
         """Objective J at theta."""

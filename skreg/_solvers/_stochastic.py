@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skreg._core import loss_gradient, step, train, write_metric
-from skreg._rules import Term, compile_rule
+from skreg._rules import compile_rule
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
 from skreg._solvers._shuffling import shuffler
@@ -108,12 +108,7 @@ class Stochastic:
 
     def compile_rule(self, problem, lam):
         """Return the update as a `Rule`, and the penalties that it leaves to Python."""
-        terms = [
-            Term(penalty, float(lam[layer]), self.modes[layer], s, shape)
-            for layer, penalty, s, shape in problem.blocks()
-            if lam[layer] > 0
-        ]
-        slices = problem.network.slices
+        terms, slices = problem.terms(lam, self.modes), problem.network.slices
         return compile_rule(terms, slices, self.method, self.hyper)
 
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
@@ -149,13 +144,13 @@ class Stochastic:
             return self._solve(epoch, monitor)
 
     def _solve(self, epoch, monitor):
-        state = epoch.state
+        problem, lam, state = epoch.problem, epoch.lam, epoch.state
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
         last = epoch.snapshot()  # of the last complete epoch
         status, n_iter = Status.MAX_ITER, 0
         try:
             while n_iter < self.max_iter:
-                penalty = epoch.penalty_value()
+                penalty = problem.penalty_value(epoch.theta, lam)
                 data_loss = epoch.run()
                 diverged = not np.isfinite(epoch.theta).all()
                 history["data_loss"].append(data_loss)
@@ -199,7 +194,7 @@ class _Epoch:
     """
 
     def __init__(self, solver, problem, lam, theta0, state, shuffle):
-        self.solver, self.problem, self.state = solver, problem, state
+        self.solver, self.problem, self.lam, self.state = solver, problem, lam, state
         self.shuffle = shuffle
         self.theta = theta0.copy()
         self.grad = np.empty_like(theta0)
@@ -240,14 +235,6 @@ class _Epoch:
             np.copyto(target, source)
         for name, value in snapshot[3].items():
             setattr(state, name, value)
-
-    def penalty_value(self):
-        """Sum of all penalties."""
-        value = self.rule.penalty_value(self.theta)
-        for term in self.python_terms:
-            with np.errstate(over="ignore", invalid="ignore"):  # if it diverges
-                value += term.value(self.theta)
-        return value
 
     def run(self):
         """Train on every sample once; return the mean data loss."""
