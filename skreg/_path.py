@@ -22,14 +22,17 @@ from skreg._threads import single_blas_thread
 # Objectives that differ by less than this share count as equal.
 _EQUAL = 1e-6
 # A fit on a path with hidden layers ends early, since what is left to be gained at one
-# lambda is gained at the next: where J falls by less than this share in 10 iterations,
-# or at a looser tolerance (factor; upper limit; the violation of the optimality
-# conditions as a share of lambda).
-_FLAT, _LOOSER, _LOOSEST, _LAMBDA_SHARE = 2e-4, 30.0, 3e-3, 0.3
+# lambda is gained at the next: where J falls by less than this share in 10 iterations
+# (the second share for the fit on which all others build), or at a looser tolerance
+# (factor; upper limit; violation of the optimality conditions as a share of lambda).
+_FLAT, _FLAT_FIRST = 3e-4, 2e-4
+_LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 # On one smooth branch of minima two neighbors exceed each other equally, each at the
 # lambda of the other. The way back starts from those that exceed the network by less
 # than this share of what it exceeds them by.
 _SAME_BRANCH = 0.7
+# A network between two neighbors has to be better than they are by this share.
+_WORTH_IT = 3e-3
 _MAX_EXTENSION = 20
 
 
@@ -140,12 +143,13 @@ def reg_mlp_path(
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
     networks that are worse than the null model are replaced by it. On the way back,
     networks are fitted again from their sparser neighbors where these seem to belong to
-    a lower branch of minima, and the better ones stay; in the end, none is worse, at
-    its own lambda, than another one of the path (but the last one, where `max_features`
-    or `max_units` rule the better one out). So the objective rises with lambda, and the
-    penalty divided by lambda falls. Fits end where the objective falls by less than
-    0.02 % in 10 iterations, or at up to 30 times `tol`: the next fit goes on where one
-    stops.
+    a lower branch of minima, and the better ones stay. Where neighbors differ by two
+    hidden units or more, networks in between are tried. In the end, no network is
+    worse, at its own lambda, than another one of the path (but the last one, where
+    `max_features` or `max_units` rule the better one out). So the objective rises with
+    lambda, and the penalty divided by lambda falls. Fits end where the objective falls
+    by less than 0.03 % in 10 iterations (0.02 % for the first), or at up to 30 times
+    `tol`: the next fit goes on where one stops.
 
     Examples
     --------
@@ -315,11 +319,12 @@ class Walk:
         self.is_exact = (
             isinstance(training.solver, Deterministic) and training.validate is None
         )
-        self._full_solver = self._solver = training.solver
+        self._full_solver = self._solver = self._first_solver = training.solver
         if self.is_exact and not self.is_linear:
             tol = training.solver.tol
             looser = max(tol, min(_LOOSER * tol, _LOOSEST))
             self._solver = replace(training.solver, tol=looser, ftol=_FLAT)
+            self._first_solver = replace(self._solver, ftol=_FLAT_FIRST)
         self.n_fits = self.n_unconverged = 0
         self._make_monitor = lambda: estimator._monitor(training)
         self._scale = None
@@ -355,10 +360,11 @@ class Walk:
         if self.is_linear:
             return self._from_sparse_to_dense(grid, stop)
         if len(grid.values) == 1:  # there is no next fit to go on
-            self._solver = self._full_solver
+            self._solver = self._first_solver = self._full_solver
         fits = self._from_dense_to_sparse(grid, n_init, stop)
         if self.is_exact:
             self._return(fits)
+            self._bridge(fits)
             self._settle(fits, stop)
         if stop is not None:  # the way back may have emptied earlier networks as well
             few = [stop(self._coefs(fit)) for fit in fits]
@@ -396,11 +402,11 @@ class Walk:
 
     def _best_start(self, lam, n_init):
         network = self.problem.network
-        fits = [self._solve(lam, self.training.theta)]
+        fits = [self._solve(lam, self.training.theta, self._first_solver)]
         for _ in range(n_init - 1):
             theta = network.initial_theta(self.training.rng, self.training.dtype)
             theta = theta.astype(self.problem.dtype)
-            fits.append(self._solve(lam, theta))
+            fits.append(self._solve(lam, theta, self._first_solver))
         best = min(fits, key=lambda fit: (np.isnan(fit.objective), fit.objective))
         best.n_iter = sum(fit.n_iter for fit in fits)
         return best
@@ -425,6 +431,50 @@ class Walk:
             better = fit if fit.objective <= new.objective else new
             better.n_iter = fit.n_iter + new.n_iter
             fits[k] = better
+
+    def _bridge(self, fits):
+        """Look for networks between neighbors that differ by two units or more.
+
+        There the way from dense to sparse has passed over a branch of minima with a
+        number of units in between. One of its networks is found from the denser
+        neighbor without the unit whose loss raises the objective least.
+        """
+        for k in range(len(fits) - 1):
+            while self._n_units(fits[k]) >= self._n_units(fits[k + 1]) + 2:
+                if not self._spread(fits, k, self._without_a_unit(fits[k])):
+                    break
+
+    def _n_units(self, fit):
+        return _count_alive(self._coefs(fit))[1]
+
+    def _without_a_unit(self, fit):
+        alive, smaller = _prune.alive_units(self._coefs(fit)), []
+        for layer, mask in enumerate(alive[1:-1]):
+            for unit in np.flatnonzero(mask):
+                theta = fit.theta.copy()
+                coefs = self.problem.network.coefs(theta)
+                coefs[layer][:, unit] = coefs[layer + 1][unit] = 0.0
+                smaller.append(theta)
+        lam = self._per_layer(fit.lam)
+        return min(smaller, key=lambda theta: self.problem.value(theta, lam))
+
+    def _spread(self, fits, k, theta):
+        """Fit from theta at the k-th lambda, and on from there as long as it pays.
+
+        Returns whether any network has become better.
+        """
+        start, found = self._solve(fits[k].lam, theta), False
+        for direction in (range(k, -1, -1), range(k + 1, len(fits))):
+            new = start
+            for j in direction:
+                if j != k:
+                    new = self._solve(fits[j].lam, new.theta)
+                new.n_iter, n_new = fits[j].n_iter + new.n_iter, new.n_iter
+                if not new.objective < fits[j].objective * (1 - _WORTH_IT):
+                    fits[j].n_iter += n_new
+                    break
+                fits[j], found = new, True
+        return found
 
     def _settle(self, fits, stop):
         """Let no network be worse, at its own lambda, than another one of the path."""

@@ -51,6 +51,10 @@ template <typename T> inline T clip(T x, T low, T high) {
     return x > high ? high : x;
 }
 
+constexpr double FACTORIALS[] = {1,       1,        2,         6,         24,
+                                 120,     720,      5040,      40320,     362880,
+                                 3628800, 39916800, 479001600, 6227020800};
+
 // e^x - 1 as 2^n q(r) + (2^n - 1), with `power` = 2^n.
 template <typename T> inline T expm1_parts(T x, T &power) {
     using F = Format<T>;
@@ -58,8 +62,9 @@ template <typename T> inline T expm1_parts(T x, T &power) {
     const T shifted = x * T(1.44269504088896340736) + F::round_shift;
     const T n = shifted - F::round_shift;
     const T r = (x - n * F::ln2_hi) - n * F::ln2_lo;
-    T q = T(1);  // r + r^2/2! + ... by Horner, each factor r / k
-    for (int k = F::exp_degree; k > 1; --k) q = T(1) + r * (T(1) / T(k)) * q;
+    T q = T(1 / FACTORIALS[F::exp_degree]);
+#pragma GCC unroll 16
+    for (int k = F::exp_degree - 1; k > 0; --k) q = T(1 / FACTORIALS[k]) + r * q;
     using Int = typename F::Int;
     const Int exponent = bit_cast<Int>(shifted) - bit_cast<Int>(F::round_shift) + F::bias;
     power = bit_cast<T>(Int(exponent << F::mantissa_bits));
