@@ -31,8 +31,9 @@ _LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 # lambda of the other. The way back starts from those that exceed the network by less
 # than this share of what it exceeds them by.
 _SAME_BRANCH = 0.7
-# A network between two neighbors has to be better than they are by this share.
-_WORTH_IT = 3e-3
+# Between two neighbors so many networks are tried, one after another, and have to be
+# better by this share.
+_MOST_STARTS, _WORTH_IT = 3, 3e-3
 _MAX_EXTENSION = 20
 
 
@@ -364,7 +365,7 @@ class Walk:
         fits = self._from_dense_to_sparse(grid, n_init, stop)
         if self.is_exact:
             self._return(fits)
-            self._bridge(fits)
+            self._bridge(fits, stop)
             self._settle(fits, stop)
         if stop is not None:  # the way back may have emptied earlier networks as well
             few = [stop(self._coefs(fit)) for fit in fits]
@@ -432,22 +433,23 @@ class Walk:
             better.n_iter = fit.n_iter + new.n_iter
             fits[k] = better
 
-    def _bridge(self, fits):
+    def _bridge(self, fits, stop):
         """Look for networks between neighbors that differ by two units or more.
 
         There the way from dense to sparse has passed over a branch of minima with a
-        number of units in between. One of its networks is found from the denser
-        neighbor without the unit whose loss raises the objective least.
+        number of units in between. One of its networks may be found from the denser
+        neighbor without one of the units whose loss raises the objective least.
         """
         for k in range(len(fits) - 1):
             while self._n_units(fits[k]) >= self._n_units(fits[k + 1]) + 2:
-                if not self._spread(fits, k, self._without_a_unit(fits[k])):
+                starts = self._with_a_unit_less(fits[k])
+                if not any(self._spread(fits, k, theta, stop) for theta in starts):
                     break
 
     def _n_units(self, fit):
         return _count_alive(self._coefs(fit))[1]
 
-    def _without_a_unit(self, fit):
+    def _with_a_unit_less(self, fit):
         alive, smaller = _prune.alive_units(self._coefs(fit)), []
         for layer, mask in enumerate(alive[1:-1]):
             for unit in np.flatnonzero(mask):
@@ -456,9 +458,10 @@ class Walk:
                 coefs[layer][:, unit] = coefs[layer + 1][unit] = 0.0
                 smaller.append(theta)
         lam = self._per_layer(fit.lam)
-        return min(smaller, key=lambda theta: self.problem.value(theta, lam))
+        smaller.sort(key=lambda theta: self.problem.value(theta, lam))
+        return smaller[:_MOST_STARTS]
 
-    def _spread(self, fits, k, theta):
+    def _spread(self, fits, k, theta, stop):
         """Fit from theta at the k-th lambda, and on from there as long as it pays.
 
         Returns whether any network has become better.
@@ -469,12 +472,18 @@ class Walk:
             for j in direction:
                 if j != k:
                     new = self._solve(fits[j].lam, new.theta)
-                new.n_iter, n_new = fits[j].n_iter + new.n_iter, new.n_iter
-                if not new.objective < fits[j].objective * (1 - _WORTH_IT):
-                    fits[j].n_iter += n_new
+                old = fits[j]
+                old.n_iter += new.n_iter
+                is_better = new.objective < old.objective * (1 - _WORTH_IT)
+                if not (is_better and self._may_replace(old, new, fits, stop)):
                     break
+                new.n_iter = old.n_iter
                 fits[j], found = new, True
         return found
+
+    def _may_replace(self, old, new, fits, stop):
+        """Whether the last network of a path would still be where it stops."""
+        return old is not fits[-1] or stop is None or stop(self._coefs(new))
 
     def _settle(self, fits, stop):
         """Let no network be worse, at its own lambda, than another one of the path."""
@@ -485,7 +494,7 @@ class Walk:
                 continue
             new = self._adopt(fits[best], fit.lam)
             new.n_iter = fit.n_iter
-            if k < len(fits) - 1 or not stop or stop(self._coefs(new)):
+            if self._may_replace(fit, new, fits, stop):
                 fits[k] = new
 
     def _adopt(self, fit, lam):

@@ -35,6 +35,7 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
+from skreg._path import Walk
 from skreg.penalties import L1, L2, MCP, GroupLasso
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -212,6 +213,22 @@ def test_fits_on_a_path_end_where_the_objective_is_flat(diabetes):
     cold = [clone(model).set_params(reg_lambda=lam).fit(*diabetes) for lam in grid]
     assert (path.objective <= [1.01 * m.loss_ for m in cold]).all()
     assert path.n_iter.sum() < cold[0].n_iter_
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_networks_between_neighbors_improve_a_path(cancer, monkeypatch, seed):
+    """From three units to one: the networks with two are up to 3 % better."""
+    params = TANH | {"penalty": "group_lasso", "random_state": seed}
+    model = RegMLPClassifier((10,), **params)
+    grid = np.geomspace(5e-4, 3e-3, 8)
+    path = reg_mlp_path(*cancer, estimator=model, reg_lambdas=grid)
+    monkeypatch.setattr(Walk, "_bridge", lambda self, fits, stop: None)
+    without = reg_mlp_path(*cancer, estimator=model, reg_lambdas=grid)
+    assert 2 in path.n_units
+    assert 2 not in without.n_units
+    assert (path.objective <= without.objective).all()
+    assert (path.objective < 0.98 * without.objective).any()
+    assert path.n_iter.sum() > without.n_iter.sum()
 
 
 @pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)
