@@ -31,9 +31,9 @@ _LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 # lambda of the other. The way back starts from those that exceed the network by less
 # than this share of what it exceeds them by.
 _SAME_BRANCH = 0.7
-# Between two neighbors so many networks are tried, one after another, and have to be
-# better by this share.
-_MOST_STARTS, _WORTH_IT = 3, 3e-3
+# Between two neighbors as many networks are tried as there are units where these are
+# few, and one where they are many. They are better if they are so by this share.
+_FEW_UNITS, _WORTH_IT = 3, 3e-3
 _MAX_EXTENSION = 20
 
 
@@ -459,7 +459,7 @@ class Walk:
                 smaller.append(theta)
         lam = self._per_layer(fit.lam)
         smaller.sort(key=lambda theta: self.problem.value(theta, lam))
-        return smaller[:_MOST_STARTS]
+        return smaller[: max(1, _FEW_UNITS**2 // len(smaller))]
 
     def _spread(self, fits, k, theta, stop):
         """Fit from theta at the k-th lambda, and on from there as long as it pays.
