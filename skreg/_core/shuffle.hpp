@@ -5,7 +5,6 @@
 // compiler can vectorize it, and the swaps of Fisher & Yates without branches: whether a
 // draw is rejected cannot be predicted.
 #pragma once
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
