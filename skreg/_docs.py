@@ -75,7 +75,8 @@ shuffle : bool, default=True
     Whether to shuffle the samples in each epoch. Not for lbfgs.
 random_state : int, RandomState or None, default=None
     Draws initial weights, validation split and shuffles, in that order; one seed gives
-    one network, whatever the number of threads or jobs.
+    one network, whatever the number of threads or jobs. None takes a seed from NumPy's
+    global generator.
 early_stopping : bool, default=False
     Stop when a validation score has not improved by `tol` for `n_iter_no_change`
     epochs, and keep the network of the best score.

@@ -31,8 +31,8 @@ _LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 # lambda of the other. The way back starts from those that exceed the network by less
 # than this share of what it exceeds them by.
 _SAME_BRANCH = 0.7
-# Between two neighbors as many networks are tried as there are units where these are
-# few, and one where they are many. They are better if they are so by this share.
+# Between two neighbors all networks with a unit less are tried where these are so few,
+# and down to one where they are many. They are better if they are so by this share.
 _FEW_UNITS, _WORTH_IT = 3, 3e-3
 _MAX_EXTENSION = 20
 
@@ -391,7 +391,8 @@ class Walk:
             is_null = self._is_zero(fit.theta)
             # Without a minimum of J, only where the grid is to end.
             if self.is_exact or lam >= grid.values[-1]:
-                is_null |= fit.objective >= null_objective * (1 - _EQUAL)
+                least = _EQUAL * abs(null_objective)
+                is_null |= fit.objective >= null_objective - least
             if self.is_exact and null_objective < fit.objective:
                 fit = self._null(lam, fit.n_iter)
             fits.append(fit)
@@ -441,7 +442,9 @@ class Walk:
         neighbor without one of the units whose loss raises the objective least.
         """
         for k in range(len(fits) - 1):
-            while self._n_units(fits[k]) >= self._n_units(fits[k + 1]) + 2:
+            for _ in range(self._n_units(fits[k])):
+                if self._n_units(fits[k]) < self._n_units(fits[k + 1]) + 2:
+                    break
                 starts = self._with_a_unit_less(fits[k])
                 if not any(self._spread(fits, k, theta, stop) for theta in starts):
                     break
@@ -474,7 +477,8 @@ class Walk:
                     new = self._solve(fits[j].lam, new.theta)
                 old = fits[j]
                 old.n_iter += new.n_iter
-                is_better = new.objective < old.objective * (1 - _WORTH_IT)
+                least = _WORTH_IT * abs(old.objective)
+                is_better = new.objective < old.objective - least
                 if not (is_better and self._may_replace(old, new, fits, stop)):
                     break
                 new.n_iter = old.n_iter
@@ -482,8 +486,10 @@ class Walk:
         return found
 
     def _may_replace(self, old, new, fits, stop):
-        """Whether the last network of a path would still be where it stops."""
-        return old is not fits[-1] or stop is None or stop(self._coefs(new))
+        """Whether a path that stops at its last network would still do so."""
+        if stop is None or old is not fits[-1] or not stop(self._coefs(old)):
+            return True
+        return stop(self._coefs(new))
 
     def _settle(self, fits, stop):
         """Let no network be worse, at its own lambda, than another one of the path."""
@@ -579,7 +585,7 @@ def _linear_twin(problem):
     units = problem.network.units
     twin.network = Network((units[0], units[-1]), problem.network.activation)
     twin.penalties = tuple(p for p in problem.penalties if p is not None)[:1] or (None,)
-    twin._net = twin._scratch = twin._penalties = None
+    twin._net = twin._scratch = twin._compiled_penalties = None
     return twin
 
 

@@ -83,7 +83,7 @@ class Problem:
         self.null_prediction = None
         if self.weight_sum > 0:
             self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
-        self._net = self._scratch = self._penalties = None
+        self._net = self._scratch = self._compiled_penalties = None
 
     def compile(self, capacity):
         """Return (Net, scratch) for passes of at most `capacity` rows."""
@@ -195,10 +195,10 @@ class Problem:
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
         key = tuple(lam)
-        if self._penalties is None or self._penalties[0] != key:
+        if self._compiled_penalties is None or self._compiled_penalties[0] != key:
             compiled = compile_rule(self.terms(lam), self.network.slices)
-            self._penalties = key, *compiled
-        _, rule, others = self._penalties
+            self._compiled_penalties = key, *compiled
+        _, rule, others = self._compiled_penalties
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
             return rule.penalty_value(theta) + sum(t.value(theta) for t in others)
 

@@ -16,7 +16,7 @@ from skreg.penalties import (
     SparseGroupLasso,
 )
 
-# Codes of _core/update.hpp.
+# Codes of _core/update.hpp and _core/groups.hpp.
 METHODS = {"sgd": 0, "momentum": 1, "nesterov": 2, "rmsprop": 3, "adam": 4}
 _SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
 _CONCAVE_SLOTS = {"coupled": 4, "proximal": 5}
@@ -49,7 +49,7 @@ class Term(NamedTuple):
 
     def value(self, theta):
         """Value of the penalty at theta."""
-        return self.penalty.value(self.of(theta), self.lam)
+        return float(self.penalty.value(self.of(theta), self.lam))
 
 
 def compile_rule(terms, slices, method="sgd", hyper=(0.0, 0.0, 0.0, 0.0)):

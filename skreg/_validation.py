@@ -127,13 +127,19 @@ def parameter_error(estimator, name, allowed):
 
 
 def check_random_state(estimator):
-    """Return a RandomState for the parameter of that name."""
+    """Return a RandomState for the parameter of that name.
+
+    NumPy's global one, to which all threads have access, only gives a seed.
+    """
     try:
-        return utils.check_random_state(estimator.random_state)
+        rng = utils.check_random_state(estimator.random_state)
     except ValueError:
         raise parameter_error(
             estimator, "random_state", "an int in [0, 2**32), a RandomState or None"
         ) from None
+    if rng is utils.check_random_state(None):
+        return np.random.RandomState(rng.randint(2**32, dtype=np.uint32))
+    return rng
 
 
 def check_scorer(estimator):

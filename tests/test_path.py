@@ -231,6 +231,30 @@ def test_networks_between_neighbors_improve_a_path(cancer, monkeypatch, seed):
     assert path.n_iter.sum() > without.n_iter.sum()
 
 
+class Shifted(GroupLasso):
+    """So much less that the objective is negative."""
+
+    def value(self, W, lam=1.0):
+        return super().value(W, lam) - 50 * lam
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_path_with_negative_objectives_ends(seed):
+    rng = np.random.RandomState(seed)
+    X, y = rng.normal(size=(10, 3)), np.exp(rng.normal(size=10))
+    params = TANH | {"loss": "poisson", "penalty": Shifted(), "random_state": seed}
+    grid = [0, 1e-3, 0.01, 0.1, 0.3]
+    paths = [
+        reg_mlp_path(
+            X, y, estimator=RegMLPRegressor((8,), **params | change), reg_lambdas=grid
+        )
+        for change in ({}, {"penalty": GroupLasso()})
+    ]
+    assert paths[0].objective[-1] < 0
+    shift = 100 * paths[0].reg_lambdas  # two layers
+    assert_allclose(paths[0].objective + shift, paths[1].objective, rtol=0.05)
+
+
 @pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)
 @pytest.mark.parametrize("grid", [15, np.geomspace(1e-3, 1, 15)], ids=["auto", "grid"])
 def test_path_stops_where_few_are_left(diabetes, limit, grid):

@@ -760,6 +760,25 @@ def test_penalty_value_of_the_core_equals_the_python_methods(
     assert_allclose(rule.penalty_value(theta), expected, rtol=rtol)
 
 
+@pytest.mark.parametrize("penalty", [L1(), L2(), ElasticNet(), GroupLasso()], ids=str)
+def test_penalty_value_at_infinite_weights_is_infinite(penalty):
+    network, loss = Network((6, 3), "tanh"), regression_loss("squared_error")
+    problem = Problem(*regression(), None, network, loss, (penalty,))
+    theta = np.full(network.n_parameters, np.inf)
+    assert problem.penalty_value(theta, np.array([0.5])) == np.inf
+
+
+def test_penalty_that_returns_another_type_gives_plain_floats():
+    class Single(L2):
+        def value(self, W, lam=1.0):
+            return np.float32(super().value(W, lam))
+
+    X, Y = (a.astype(np.float32) for a in regression())
+    model = RegMLPRegressor((3,), penalty=Single(), max_iter=2, random_state=0)
+    model.fit(X, Y)
+    assert {type(value) for value in model.loss_curve_} == {float}
+
+
 def core_group_prox(W, D, kappa, by):
     """Prox of Σ kappa_g ‖w_g‖ over rows in the metric D: RMSProp without gradient."""
     rho, rmsprop, proximal, by_columns = 0.25, 3, 3, by == "units"

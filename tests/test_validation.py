@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn import utils
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import train_test_split
 
 from skreg import RegMLPClassifier, RegMLPRegressor
-from skreg._validation import _row_keys, split_rows
+from skreg._validation import _row_keys, check_random_state, split_rows
 from skreg.penalties import L1, L2, MCP, SCAD, ElasticNet, GroupLasso, Penalty
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -778,3 +779,21 @@ def test_good_input_gives_no_error(penalty):
     model = RegMLPRegressor((np.int64(3),), penalty=penalty, reg_lambda=np.float32(0.1))
     model.set_params(max_iter=np.int32(2), n_iter_no_change=np.inf, verbose=0)
     assert model.fit(X, TARGETS).n_iter_ == 2
+
+
+@pytest.mark.parametrize("random_state", [None, np.random], ids=["None", "module"])
+def test_global_generator_gives_only_a_seed(random_state):
+    """A fit that held it would rewind what others draw meanwhile."""
+    everybodys = utils.check_random_state(None)
+    previous = everybodys.get_state()
+    try:
+        everybodys.seed(0)
+        own = check_random_state(RegMLPClassifier(random_state=random_state))
+        drawn = everybodys.normal()
+    finally:
+        everybodys.set_state(previous)
+    assert own is not everybodys
+    twin = np.random.RandomState(0)
+    seed = twin.randint(2**32, dtype=np.uint32)
+    assert own.normal() == np.random.RandomState(seed).normal()
+    assert drawn == twin.normal()

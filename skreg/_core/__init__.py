@@ -7,7 +7,7 @@ a. One flat vector ``theta`` holds all weight matrices (row-major, ``(n_in, n_ou
    need no packing. Gradients and the optimizer's moments share that layout.
 b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an index
    array; the order, learning rates, stopping and interrupts belong to Python, between
-   calls. The GIL is released for the whole call.
+   calls. Training and passes over data release the GIL.
 c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they are
    small, and at all sizes with AVX-512; else they go to BLAS through ``_blas.pxd``, as
    nothing else does. Everything elementwise is a plain loop in a ``.hpp`` header that

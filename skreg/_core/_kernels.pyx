@@ -309,7 +309,10 @@ cdef void _backward(
     Py_ssize_t n, const floating* theta, floating* grad, bint accumulate,
     floating* scratch,
 ) noexcept nogil:
-    """Gradient of all parameters from the output's delta; added where `accumulate`."""
+    """Gradient of all parameters from the output's delta; added where `accumulate`.
+
+    Below a layer with one output, activations are overwritten.
+    """
     cdef:
         floating* delta = scratch + net.act[net.n_layers]
         floating* below

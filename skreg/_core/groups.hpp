@@ -16,7 +16,7 @@
 
 namespace skreg {
 
-// Codes shared with skreg/_solvers/_stochastic.py.
+// Codes shared with skreg/_rules.py.
 enum Slot {
     UNPENALIZED,
     COUPLED,

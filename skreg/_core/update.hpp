@@ -1,5 +1,5 @@
 // One optimizer step: the only place where the optimizers' directions and the three
-// slots of the penalty meet.
+// slots of the penalty meet; and the values of the penalties.
 //
 //   coupled     g <- g + l1 sign(w) + l2 w              before the statistics
 //   decoupled   w <- S((1 - lr l2)_+ w, lr l1)          before the move, no metric
@@ -23,7 +23,7 @@
 
 namespace skreg {
 
-// Codes shared with skreg/_solvers/_stochastic.py.
+// Codes shared with skreg/_rules.py.
 enum Method { SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM };
 
 // One elementwise penalty, in the precision of the arrays.
@@ -153,7 +153,8 @@ struct UpdateRule {
     double hyper[4] = {0.0, 0.0, 0.0, 0.0};
     std::vector<double> segments;
     std::vector<GroupBlock> groups;
-    std::vector<double> buffer;  // for the most lines of a block, in either precision
+    // For the most lines of a block, in either precision: one call at a time.
+    std::vector<double> buffer;
 
     void add_group(GroupBlock block) {
         if (block.by_columns && block.cols == 1) {  // a single column lies like a row
@@ -221,24 +222,26 @@ void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
 template <typename T>
 SKREG_CLONES double elementwise_value(const T *w, ptrdiff_t n, bool is_concave,
                                       Strengths<double> penalty) {
-    const double half_l2 = 0.5 * penalty.l2, start = penalty.start, stop = penalty.stop;
-    const double width = stop - start;
-    double total = 0.0;
+    double sum = 0.0, squares = 0.0;
     if (is_concave) {
-#pragma omp simd reduction(+ : total)
+        const double start = penalty.start, stop = penalty.stop, width = stop - start;
+#pragma omp simd reduction(+ : sum)
         for (ptrdiff_t i = 0; i < n; ++i) {
             const double size = std::abs(double(w[i])), on_ramp = clip(size, start, stop);
             const double left = (stop - on_ramp) / width;
-            total += (size < start ? size : start) + 0.5 * width * (1.0 - left * left);
+            sum += (size < start ? size : start) + 0.5 * width * (1.0 - left * left);
         }
-        return penalty.l1 * total;
+        return penalty.l1 * sum;
     }
-#pragma omp simd reduction(+ : total)
+#pragma omp simd reduction(+ : sum, squares)
     for (ptrdiff_t i = 0; i < n; ++i) {
         const double weight = w[i];
-        total += (penalty.l1 + half_l2 * std::abs(weight)) * std::abs(weight);
+        sum += std::abs(weight);
+        squares += weight * weight;
     }
-    return total;
+    // Weights may be infinite.
+    return (penalty.l1 > 0.0 ? penalty.l1 * sum : 0.0) +
+           (penalty.l2 > 0.0 ? 0.5 * penalty.l2 * squares : 0.0);
 }
 
 // The value of all penalties of a rule, whatever their slots.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from skreg._core import MersenneTwister
 
 # Handing a random state over and back costs as much as NumPy takes to shuffle so many.
-_WORTH_IT = 10_000
+_FEWEST_INDICES = 10_000
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def shuffler(rng, n_indices):
     callable
         Shuffles a contiguous ndarray of intp in place.
     """
-    state = rng.get_state(legacy=False) if n_indices > _WORTH_IT else {}
+    state = rng.get_state(legacy=False) if n_indices > _FEWEST_INDICES else {}
     if state.get("bit_generator") != "MT19937":
         yield rng.shuffle
         return
