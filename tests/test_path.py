@@ -252,7 +252,8 @@ def test_path_with_negative_objectives_ends(seed):
     ]
     assert paths[0].objective[-1] < 0
     shift = 100 * paths[0].reg_lambdas  # two layers
-    assert_allclose(paths[0].objective + shift, paths[1].objective, rtol=0.05)
+    expected = paths[1].objective  # 0 up to rounding where lambda is 0
+    assert_allclose(paths[0].objective + shift, expected, rtol=0.05, atol=1e-9)
 
 
 @pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)
