@@ -230,16 +230,13 @@ class Composite:
         self._smooth, self._kinks = [], []
         self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
         self._nothing = np.zeros(problem.network.n_parameters)
-        for layer, penalty, s, shape in problem.blocks():
-            strength = float(lam[layer])
-            if strength == 0:
-                continue
-            kink = penalty.kink(strength)
-            if kink is None or kink[0] is not penalty:
-                self._smooth.append((penalty, strength, s, shape))
+        for term in problem.terms(lam):
+            kink = term.penalty.kink(term.lam)
+            if kink is None or kink[0] is not term.penalty:
+                self._smooth.append(term)
             if kink is not None:
-                self._kinks.append(Term(*kink, "proximal", s, shape))
-                self.penalized[s] = True
+                self._kinks.append(Term(*kink, "proximal", term.where, term.shape))
+                self.penalized[term.where] = True
         self.has_kink = bool(self._kinks)
         self._rule, self._others = compile_rule(self._kinks, problem.network.slices)
 
@@ -252,10 +249,10 @@ class Composite:
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""
         value, grad = self._problem.data_value_grad(theta)
-        for penalty, lam, s, shape in self._smooth:
-            part, slope = penalty.smooth_part(theta[s].reshape(shape), lam)
+        for term in self._smooth:
+            part, slope = term.penalty.smooth_part(term.of(theta), term.lam)
             value += part
-            grad[s] += slope.ravel()
+            grad[term.where] += slope.ravel()
         return value, grad
 
     def kink_value(self, theta):

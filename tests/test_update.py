@@ -703,6 +703,12 @@ BUILT_IN = [
     SCAD(saturation=0.6),
 ]
 
+over_penalties_and_modes = pytest.mark.parametrize(
+    "penalty, mode",
+    [(p, m) for p in BUILT_IN for m in MODES if p.has_shrink or m != "decoupled"],
+    ids=str,
+)
+
 
 def subclass_of(penalty):
     """The same penalty, but of a type that the core leaves to Python."""
@@ -712,11 +718,7 @@ def subclass_of(penalty):
 
 @pytest.mark.parametrize("dtype, atol", [(np.float64, 1e-12), (np.float32, 1e-5)])
 @pytest.mark.parametrize("name", SOLVERS)
-@pytest.mark.parametrize(
-    "penalty, mode",
-    [(p, m) for p in BUILT_IN for m in MODES if p.has_shrink or m != "decoupled"],
-    ids=str,
-)
+@over_penalties_and_modes
 def test_built_in_penalties_in_the_core_equal_their_python_methods(
     penalty, mode, name, dtype, atol
 ):
@@ -736,11 +738,7 @@ def test_built_in_penalties_in_the_core_equal_their_python_methods(
 
 @pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-13), (np.float32, 1e-6)])
 @pytest.mark.parametrize("penalize_intercepts", [False, True])
-@pytest.mark.parametrize(
-    "penalty, mode",
-    [(p, m) for p in BUILT_IN for m in MODES if p.has_shrink or m != "decoupled"],
-    ids=str,
-)
+@over_penalties_and_modes
 def test_penalty_value_of_the_core_equals_the_python_methods(
     penalty, mode, penalize_intercepts, dtype, rtol
 ):
