@@ -585,7 +585,7 @@ def _linear_twin(problem):
     units = problem.network.units
     twin.network = Network((units[0], units[-1]), problem.network.activation)
     twin.penalties = tuple(p for p in problem.penalties if p is not None)[:1] or (None,)
-    twin._net = twin._scratch = twin._compiled_penalties = None
+    twin._net = twin._scratch = twin._penalty_sum = None
     return twin
 
 

@@ -11,9 +11,8 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skreg import _core
 from skreg._core import Data, loss_gradient, loss_sum
-from skreg._rules import Term, compile_rule
+from skreg._rules import PenaltySum, Term
 from skreg.penalties import without_groups
 
 _ROWS_PER_PASS = 4096  # where rows are converted to float64
@@ -83,7 +82,7 @@ class Problem:
         self.null_prediction = None
         if self.weight_sum > 0:
             self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
-        self._net = self._scratch = self._compiled_penalties = None
+        self._net = self._scratch = self._penalty_sum = None
 
     def compile(self, capacity):
         """Return (Net, scratch) for passes of at most `capacity` rows."""
@@ -195,12 +194,10 @@ class Problem:
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
         key = tuple(lam)
-        if self._compiled_penalties is None or self._compiled_penalties[0] != key:
-            compiled = compile_rule(self.terms(lam), self.network.slices)
-            self._compiled_penalties = key, *compiled
-        _, rule, others = self._compiled_penalties
+        if self._penalty_sum is None or self._penalty_sum[0] != key:
+            self._penalty_sum = key, PenaltySum(self.terms(lam), self.network.slices)
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
-            return rule.penalty_value(theta) + sum(t.value(theta) for t in others)
+            return self._penalty_sum[1].value(theta)
 
     def value(self, theta, lam):
         """Objective J at theta."""
@@ -226,11 +223,11 @@ class Composite:
     """
 
     def __init__(self, problem, lam):
-        self._problem, self._lam = problem, lam
+        self._problem = problem
         self._smooth, self._kinks = [], []
         self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
-        self._nothing = np.zeros(problem.network.n_parameters)
-        for term in problem.terms(lam):
+        terms, slices = problem.terms(lam), problem.network.slices
+        for term in terms:
             kink = term.penalty.kink(term.lam)
             if kink is None or kink[0] is not term.penalty:
                 self._smooth.append(term)
@@ -238,13 +235,14 @@ class Composite:
                 self._kinks.append(Term(*kink, "proximal", term.where, term.shape))
                 self.penalized[term.where] = True
         self.has_kink = bool(self._kinks)
-        self._rule, self._others = compile_rule(self._kinks, problem.network.slices)
+        self._kink_sum = PenaltySum(self._kinks, slices)
+        self._sum = PenaltySum(terms, slices) if self._smooth else self._kink_sum
+        self.kink_value = self._kink_sum.value
+        self.kink_prox = self._kink_sum.prox
 
     def penalty_value(self, theta, kink):
         """Return all penalties at theta, where h is `kink`."""
-        if not self._smooth:
-            return kink
-        return self._problem.penalty_value(theta, self._lam)
+        return self._sum.value(theta) if self._smooth else kink
 
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""
@@ -254,19 +252,6 @@ class Composite:
             value += part
             grad[term.where] += slope.ravel()
         return value, grad
-
-    def kink_value(self, theta):
-        """Return h(theta)."""
-        value = self._rule.penalty_value(theta)
-        return value + sum(term.value(theta) for term in self._others)
-
-    def kink_prox(self, theta, step):
-        """Return prox of step * h at theta."""
-        out, nothing = theta.copy(), self._nothing  # no gradient, no moments
-        _core.step(self._rule, out, nothing, nothing, nothing, step, 1)
-        for term in self._others:
-            out[term.where] = term.penalty.prox(term.of(theta), step, term.lam).ravel()
-        return out
 
     def kink_cross(self, theta, candidate):
         """Return the candidate with zeros for what passed a kink since theta."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skreg import _core
 from skreg._core import Rule
 from skreg.penalties import (
     L1,
@@ -50,6 +51,34 @@ class Term(NamedTuple):
     def value(self, theta):
         """Value of the penalty at theta."""
         return float(self.penalty.value(self.of(theta), self.lam))
+
+
+class PenaltySum:
+    """Sum of penalties, in the compiled core as far as it knows them.
+
+    Parameters
+    ----------
+    terms : list of Term
+    slices : list of slice
+        All blocks of theta, in order.
+    """
+
+    def __init__(self, terms, slices):
+        self._rule, self._others = compile_rule(terms, slices)
+        self._nothing = np.zeros(slices[-1].stop)
+
+    def value(self, theta):
+        """Value at theta."""
+        value = self._rule.penalty_value(theta)
+        return value + sum(term.value(theta) for term in self._others)
+
+    def prox(self, theta, step):
+        """Prox of step times the sum at theta, if all terms are proximal."""
+        out, nothing = theta.copy(), self._nothing  # no gradient, no moments
+        _core.step(self._rule, out, nothing, nothing, nothing, step, 1)
+        for term in self._others:
+            out[term.where] = term.penalty.prox(term.of(theta), step, term.lam).ravel()
+        return out
 
 
 def compile_rule(terms, slices, method="sgd", hyper=(0.0, 0.0, 0.0, 0.0)):

@@ -193,6 +193,10 @@ class L2(Penalty):
         W, lam = _cast(W, lam)
         return lam * W
 
+    def smooth_part(self, W, lam=1.0):
+        gradient = self.gradient(W, lam)
+        return float(np.vdot(W, gradient)) / 2, gradient
+
     def prox(self, W, step, lam=1.0):
         W, decay = _cast(W, step * lam)
         return W / (1 + decay)

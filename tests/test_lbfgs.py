@@ -798,6 +798,10 @@ def two_loops(pairs, q):
     return r
 
 
+def in_single_precision(x):
+    return x.astype(np.float32).astype(np.float64)
+
+
 def test_memory_is_the_two_loop_recursion_on_any_support():
     """Supports that change little, much, or not at all between pairs."""
     rng = np.random.RandomState(0)
@@ -805,19 +809,20 @@ def test_memory_is_the_two_loop_recursion_on_any_support():
     A = np.diag(np.logspace(0, 3, d)) + 0.1
     memory, pairs = LBFGSMemory(d, capacity, 1e-10), []
     q = rng.normal(size=d)
-    support = np.ones(d)
-    found = q.copy()
-    memory.multiply(found, support, 0.5)
-    assert_array_equal(found, 0.5 * q)
+    support = np.ones(d, bool)
+    for everything in (support, None):
+        found = q.copy()
+        memory.multiply(found, everything, 0.5)
+        assert_array_equal(found, 0.5 * q)
     for k in range(25):
-        s = rng.normal(size=d)
-        y = A @ s if k % 4 else -s  # one in four is of no use
+        s = in_single_precision(rng.normal(size=d))
+        y = in_single_precision(A @ s) if k % 4 else -s  # one in four is of no use
         memory.push(s, y)
         pairs = [*pairs, (s, y)][-capacity:]
         assert memory.n_pushed == k + 1
         if k > 7:
             flipped = rng.choice(d, size=[0, 1, 2, 20][k % 3 + k // 20], replace=False)
-            support[flipped] = 1 - support[flipped]
+            support[flipped] = ~support[flipped]
         usable = [(s * support, y * support) for s, y in pairs]
         usable = [(s, y) for s, y in usable if s @ y > 0]
         found = q * support
@@ -826,15 +831,18 @@ def test_memory_is_the_two_loop_recursion_on_any_support():
         assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_memory_satisfies_the_secant_equation():
+@pytest.mark.parametrize("s_unit, y_unit", [(1, 1), (1e-200, 1e-250), (1e150, 1e-60)])
+def test_memory_satisfies_the_secant_equation(s_unit, y_unit):
+    """At any scale, although its vectors are in single precision."""
     rng = np.random.RandomState(0)
-    memory = LBFGSMemory(6, 3, 0.0)
+    memory = LBFGSMemory(100, 3, 0.0)
     for _ in range(7):
-        s = rng.normal(size=6)
-        y = np.arange(1, 7) * s
-        memory.push(s, y)
-    memory.multiply(y, np.ones(6), 1.0)
-    assert_allclose(y, s, rtol=1e-12)
+        s = rng.normal(size=100)
+        y = np.linspace(1, 7, 100) * s
+        memory.push(s_unit * s, y_unit * y)
+    found = y_unit * y
+    memory.multiply(found, None, 1.0)
+    assert_allclose(found, s_unit * s, rtol=1e-5)
 
 
 def test_memory_refuses_vectors_of_another_size():
@@ -842,4 +850,6 @@ def test_memory_refuses_vectors_of_another_size():
     with pytest.raises(ValueError, match="size"):
         memory.push(np.ones(5), np.ones(6))
     with pytest.raises(ValueError, match="size"):
-        memory.multiply(np.ones(6), np.ones(5), 1.0)
+        memory.multiply(np.ones(6), np.ones(5, bool), 1.0)
+    with pytest.raises(ValueError, match="size"):
+        memory.multiply(np.ones(5), None, 1.0)

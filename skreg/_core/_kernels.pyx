@@ -26,11 +26,14 @@ cdef extern from "denormals.hpp" namespace "skreg" nogil:
     void restore_denormals(unsigned int state)
 
 cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
-    cdef cppclass LbfgsPairs[T]:
-        const T* rows
-        Py_ssize_t n, capacity, pushed
-    void lbfgs_multiply[T](const LbfgsPairs[T]& pairs, const T* inside, T least_cosine,
-                           T initial, T* q)
+    cdef cppclass LbfgsMemory:
+        Py_ssize_t n, pushed
+        LbfgsMemory()
+        LbfgsMemory(float* vectors, Py_ssize_t n, Py_ssize_t capacity)
+        void restrict_to(const unsigned char* support)
+    void lbfgs_push(LbfgsMemory& memory, const double* s, const double* y)
+    void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, double initial,
+                        double* q)
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
@@ -584,45 +587,53 @@ cdef class LBFGSMemory:
     ----------
     n_parameters : int
     n_pairs : int
-        Number of pairs to remember; a new one replaces the oldest.
+        Number of pairs to remember, in single precision; a new one replaces the oldest.
     least_cosine : float
         Pairs with a smaller cosine of s and y on J are passed over.
     """
     cdef:
-        double[:, :, ::1] pairs
-        readonly Py_ssize_t n_pushed
+        LbfgsMemory memory
+        float[:, :, ::1] vectors
         double least_cosine
 
     def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
                  double least_cosine):
-        self.pairs = np.empty((n_pairs, 2, n_parameters))
-        self.n_pushed = 0
+        self.vectors = np.empty((n_pairs, 2, n_parameters), np.float32)
+        self.memory = LbfgsMemory(&self.vectors[0, 0, 0], n_parameters, n_pairs)
         self.least_cosine = least_cosine
+
+    @property
+    def n_pushed(self):
+        """Number of pairs seen so far."""
+        return self.memory.pushed
 
     def push(self, const double[::1] s, const double[::1] y):
         """Remember a pair of vectors over all parameters, J and the rest."""
-        cdef Py_ssize_t row = self.n_pushed % self.pairs.shape[0]
-        if not s.shape[0] == y.shape[0] == self.pairs.shape[2]:
+        if not s.shape[0] == y.shape[0] == self.memory.n:
             raise ValueError("the vectors have the wrong size")
-        self.pairs[row, 0, :] = s
-        self.pairs[row, 1, :] = y
-        self.n_pushed += 1
+        with nogil:
+            lbfgs_push(self.memory, &s[0], &y[0])
 
-    def multiply(self, double[::1] q, const double[::1] inside, double initial):
+    def multiply(self, double[::1] q, support, double initial):
         """Overwrite q with H q, for q that is zero outside of J.
 
         Parameters
         ----------
-        q, inside : ndarrays of shape (n_parameters,)
-            `inside` is 1 on J and 0 elsewhere.
+        q : ndarray of shape (n_parameters,)
+        support : ndarray of bool, shape (n_parameters,), or None
+            J; None for everything.
         initial : float
             Without pairs to use, H is so many times the identity.
         """
-        cdef LbfgsPairs[double] pairs
-        if not q.shape[0] == inside.shape[0] == self.pairs.shape[2]:
+        cdef const unsigned char[::1] inside
+        cdef const unsigned char* first = NULL
+        if q.shape[0] != self.memory.n:
             raise ValueError("the vectors have the wrong size")
-        pairs.rows = &self.pairs[0, 0, 0]
-        pairs.n, pairs.capacity = self.pairs.shape[2], self.pairs.shape[0]
-        pairs.pushed = self.n_pushed
+        if support is not None:
+            inside = support.view(np.uint8)
+            if inside.shape[0] != self.memory.n:
+                raise ValueError("the vectors have the wrong size")
+            first = &inside[0]
         with nogil:
-            lbfgs_multiply(pairs, &inside[0], self.least_cosine, initial, &q[0])
+            self.memory.restrict_to(first)
+            lbfgs_multiply(self.memory, self.least_cosine, initial, &q[0])

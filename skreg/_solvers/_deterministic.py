@@ -10,13 +10,15 @@ from skreg._solvers._result import Status
 
 # Pairs of vectors that the solver remembers: one per so many rows, so that using them
 # takes about a fifth of the time of an evaluation, within bounds; fewer where they
-# would fill the memory.
-_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 50, 30, 150
+# would fill the memory. With kinks half as many: their inner products change with the
+# zeros, and older pairs help less.
+_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 25, 100, 200
 _PAIR_ENTRIES, _PAIRS_OF_HUGE = 2**24, 10
 
 
-def _n_pairs(n_rows, n_parameters):
+def _n_pairs(n_rows, n_parameters, has_kink):
     n_pairs = min(max(n_rows // _ROWS_PER_PAIR, _FEWEST_PAIRS), _MOST_PAIRS)
+    n_pairs = n_pairs // 2 if has_kink else n_pairs
     return max(min(n_pairs, _PAIR_ENTRIES // n_parameters), _PAIRS_OF_HUGE)
 
 
@@ -79,7 +81,7 @@ class Deterministic:
                 state if isinstance(state, float) else problem.gradient_unit(theta0)
             ),
             steady=0.01 * self.tol,
-            memory=_n_pairs(problem.n_rows, theta0.size),
+            memory=_n_pairs(problem.n_rows, theta0.size, objective.has_kink),
             callback=record,
             judged_gradient=objective.original_gradient,
         )

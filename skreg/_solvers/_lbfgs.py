@@ -111,7 +111,6 @@ class _Run:
         self.objective = objective
         self.judged_gradient = judged_gradient
         self.memory = LBFGSMemory(theta0.size, n_pairs, _CURVATURE)
-        self.everything = np.ones(theta0.size)
         self.n_fun = 0
         if objective.has_kink:
             self.free = ~objective.penalized
@@ -183,10 +182,10 @@ class _Run:
 
     def least_step(self):
         """Return the smallest γ for which R, where h acts, keeps some digits of ∇f."""
-        theta, grad = self.point.theta, self.point.grad
+        theta, steepest = self.point.theta, self.point.steepest
         if self.objective.has_kink:
-            theta, grad = theta.take(self.kinked), grad.take(self.kinked)
-        steepest = float(np.abs(grad).max())
+            theta = theta.take(self.kinked)
+            steepest = float(np.abs(self.point.grad.take(self.kinked)).max())
         return _LEAST_MOVE * float(np.abs(theta).max()) / steepest if steepest else 0.0
 
     def decreases(self, value, predicted):
@@ -196,12 +195,11 @@ class _Run:
     def direction(self, z, residual, step):
         """Return J, or None for everything, and the quasi-Newton direction on it."""
         if not self.objective.has_kink:
-            direction = residual.copy()
-            self.memory.multiply(direction, self.everything, step)
-            return None, direction
-        support = (z != 0) | self.free
-        direction = np.where(support, residual, 0.0)
-        self.memory.multiply(direction, support.astype(np.float64), step)
+            support, direction = None, residual.copy()
+        else:
+            support = (z != 0) | self.free
+            direction = np.where(support, residual, 0.0)
+        self.memory.multiply(direction, support, step)
         return support, direction
 
     def arc(self, support, direction, t):
