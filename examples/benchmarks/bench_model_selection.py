@@ -17,15 +17,22 @@ for scikit-learn is ``alpha = batch size × λ``::
     python examples/benchmarks/bench_model_selection.py --rounds 3 --dtype float32
 
 The contenders take turns; a cell is the fastest of its rounds. The worker processes of
-``GridSearchCV`` are started beforehand. With ``--paths``, the question is instead what
-a warm-started path of ``solver="lbfgs"`` saves against cold fits at the same λ, and
-whether its objectives are as low.
+``GridSearchCV`` are started beforehand.
+
+With ``--paths``, the question is instead what a warm-started path of ``solver="lbfgs"``
+saves against cold fits at the same λ, and whether its objectives are as low. A cold fit
+ends in one of many minima, which one is a matter of its start, and at the next λ it is
+another one. So the path is compared at each λ over several starts: "mean" columns are
+of the geometric means over the starts of warm / cold, "single" counts pairs::
+
+    python examples/benchmarks/bench_model_selection.py --paths --starts 8
 """
 
 import argparse
 import time
 import warnings
-from itertools import product
+from itertools import product, zip_longest
+from statistics import geometric_mean
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -108,28 +115,15 @@ def compare_searches(args):
             )
 
 
-def timed(run):
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result
-
-
-def warm_and_cold(model, X, y, args):
-    """Seconds of a path and of cold fits, and the ratios of their objectives."""
-
-    def path():
-        return reg_mlp_path(X, y, estimator=model, reg_lambdas=args.n_lambdas)
-
-    def cold_fits():
-        return [model.set_params(reg_lambda=lam).fit(X, y).loss_ for lam in reg_lambdas]
-
-    model = clone(model)
-    reg_lambdas = path().reg_lambdas
-    seconds = np.full(2, np.inf)
-    for _ in range(args.rounds):
-        results = timed(path), timed(cold_fits)
-        seconds = np.minimum(seconds, [time for time, _ in results])
-    return *seconds, results[0][1].objective / results[1][1]
+def warm_and_cold(model, X, y, n_lambdas):
+    """Processor seconds of a path and of cold fits, and the ratios of objectives."""
+    start = time.process_time()
+    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=n_lambdas)
+    between = time.process_time()
+    fits = [clone(model).set_params(reg_lambda=lam) for lam in path.reg_lambdas]
+    cold = [fit.fit(X, y).loss_ for fit in fits]
+    seconds = between - start, time.process_time() - between
+    return np.array(seconds), path.objective / cold
 
 
 def compare_paths(args):
@@ -138,31 +132,44 @@ def compare_paths(args):
         "breast cancer": (load_breast_cancer, RegMLPClassifier),
         "digits": (load_digits, RegMLPClassifier),
     }
+    total = np.zeros(2)
     print(f"{'':28}{'warm s':>8}{'cold s':>8}{'share':>7}  warm / cold objective")
-    print(f"{'':51}{'median':>9}{'largest':>9}{'above 1.01':>14}")
+    print(f"{'':51}{'median':>9}{'largest mean':>14}{'single > 1.01':>16}")
     for name, (load, network) in loaders.items():
         X, y = load(return_X_y=True)
         X, y = scale(X), scale(y) if network is RegMLPRegressor else y
-        sums = np.zeros(2)
+        of_data = np.zeros(2)
         for penalty in ("l1", "group_lasso", "l2"):
             model = network(
-                (20,),
-                activation="tanh",
-                penalty=penalty,
-                solver="lbfgs",
-                max_iter=3000,
-                random_state=0,
+                (20,), activation="tanh", penalty=penalty, solver="lbfgs", max_iter=3000
             )
-            warm, cold, ratio = warm_and_cold(model, X, y, args)
-            sums += warm, cold
-            times = f"{warm:8.2f}{cold:8.2f}{warm / cold:7.2f}"
-            above = f"{np.sum(ratio > 1.01)} of {len(ratio)}"
+            seconds, ratios = np.zeros(2), []
+            for start in range(args.starts):
+                model.set_params(random_state=start)
+                spent, ratio = warm_and_cold(model, X, y, args.n_lambdas)
+                seconds += spent / args.starts
+                ratios.append(ratio)
+            of_data += seconds
+            # Paths may end at different lambda, but begin at the same one.
+            means = [
+                geometric_mean([r for r in of_starts if r is not None])
+                for of_starts in zip_longest(*ratios)
+            ]
+            single = np.concatenate(ratios)
             print(
-                f"{name + ', ' + penalty:28}{times}{np.median(ratio):9.3f}"
-                f"{ratio.max():9.3f}{above:>14}",
+                f"{name + ', ' + penalty:28}{seconds[0]:8.2f}{seconds[1]:8.2f}"
+                f"{seconds[0] / seconds[1]:7.2f}{np.median(single):9.3f}"
+                f"{max(means):14.3f}{np.sum(single > 1.01):8} of {len(single)}",
                 flush=True,
             )
-        print(f"{name:28}{sums[0]:8.2f}{sums[1]:8.2f}{sums[0] / sums[1]:7.2f}")
+        print_share(name, of_data)
+        total += of_data
+    print_share("all", total)
+
+
+def print_share(label, seconds):
+    warm, cold = seconds
+    print(f"{label:28}{warm:8.2f}{cold:8.2f}{warm / cold:7.2f}", flush=True)
 
 
 if __name__ == "__main__":
@@ -174,6 +181,7 @@ if __name__ == "__main__":
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--paths", action="store_true")
+    parser.add_argument("--starts", type=int, default=1, help="with --paths")
     parser.add_argument("--n-lambdas", type=int, default=50)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are meant
