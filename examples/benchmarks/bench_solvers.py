@@ -11,10 +11,10 @@ Times ``solver="lbfgs"`` of skreg on full batches, on one BLAS thread:
   ``MLPRegressor`` with ``solver="lbfgs"``, which minimize the same objective from the
   same start.
 
-Run it on a quiet machine (some minutes; with ``--quick``, one)::
+Run it on a quiet machine (half an hour; with ``--quick``, a few minutes)::
 
     python examples/benchmarks/bench_solvers.py
-    python examples/benchmarks/bench_solvers.py --quick --part networks
+    python examples/benchmarks/bench_solvers.py --quick --part networks --starts 8
 
 A cell is the CPU time of a whole fit, input checks included, with the loosest setting
 that reaches the gap: `tol` for the convex problems, `max_iter` for Adam and for
@@ -276,7 +276,7 @@ def linear_problems(quick):
     yield Problem("multinomial l2 digits", digits[:n], label[:n], "l2", 3e-3)
 
 
-def network_problems(quick):
+def network_problems(quick, n_starts):
     diabetes, target = load_diabetes(return_X_y=True)
     cancer, malignant = load_breast_cancer(return_X_y=True)
     digits, label = load_digits(return_X_y=True)
@@ -293,7 +293,7 @@ def network_problems(quick):
     for name, (X, y, lam, hidden) in data.items():
         if quick and len(X) * sum(hidden) > 1e5:
             continue
-        for seed in range(2 if quick else 3):
+        for seed in range(n_starts):
             yield Problem(f"{name}, start {seed}", X, y, "l2", lam, hidden, seed)
 
 
@@ -349,11 +349,11 @@ def compare_linear(quick, repeats, limit):
             )
 
 
-def compare_networks(quick, repeats, limit):
+def compare_networks(quick, n_starts, repeats, limit):
     print("\nNetworks with L2: milliseconds to a relative gap of the objective")
     print_row("skreg / scikit-learn", [f"gap {gap:.0e}" for gap in NETWORK_GAPS])
     ratios = {}  # of each network and gap, one per start
-    for problem in network_problems(quick):
+    for problem in network_problems(quick, n_starts):
         contenders = [skreg_lbfgs(problem, "max_iter"), sklearn_network(problem)]
         level = max(contender.finish(limit) for contender in contenders)
         row = []
@@ -378,6 +378,7 @@ def parse_arguments():
     )
     parser.add_argument("--quick", action="store_true", help="fewer, smaller problems")
     parser.add_argument("--repeats", type=int, default=5, help="number of rounds")
+    parser.add_argument("--starts", type=int, default=3, help="of each network")
     parser.add_argument(
         "--part", choices=["linear", "networks", "both"], default="both"
     )
@@ -392,7 +393,7 @@ def main():
         if args.part != "networks":
             compare_linear(args.quick, args.repeats, limit)
         if args.part != "linear":
-            compare_networks(args.quick, args.repeats, limit)
+            compare_networks(args.quick, args.starts, args.repeats, limit)
 
 
 if __name__ == "__main__":
