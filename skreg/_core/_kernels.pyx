@@ -29,11 +29,11 @@ cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
     cdef cppclass LbfgsMemory:
         Py_ssize_t n, pushed
         LbfgsMemory()
-        LbfgsMemory(float* vectors, Py_ssize_t n, Py_ssize_t capacity)
+        LbfgsMemory(double* vectors, Py_ssize_t n, Py_ssize_t capacity) except +
+        void push(const double* s, const double* y)
         void restrict_to(const unsigned char* support)
-    void lbfgs_push(LbfgsMemory& memory, const double* s, const double* y)
     void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, double initial,
-                        double* q)
+                        double* q) except +
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
@@ -587,18 +587,18 @@ cdef class LBFGSMemory:
     ----------
     n_parameters : int
     n_pairs : int
-        Number of pairs to remember, in single precision; a new one replaces the oldest.
+        Number of pairs to remember; a new one replaces the oldest.
     least_cosine : float
         Pairs with a smaller cosine of s and y on J are passed over.
     """
     cdef:
         LbfgsMemory memory
-        float[:, :, ::1] vectors
+        double[:, :, ::1] vectors
         double least_cosine
 
     def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
                  double least_cosine):
-        self.vectors = np.empty((n_pairs, 2, n_parameters), np.float32)
+        self.vectors = np.empty((n_pairs, 2, n_parameters))
         self.memory = LbfgsMemory(&self.vectors[0, 0, 0], n_parameters, n_pairs)
         self.least_cosine = least_cosine
 
@@ -611,8 +611,7 @@ cdef class LBFGSMemory:
         """Remember a pair of vectors over all parameters, J and the rest."""
         if not s.shape[0] == y.shape[0] == self.memory.n:
             raise ValueError("the vectors have the wrong size")
-        with nogil:
-            lbfgs_push(self.memory, &s[0], &y[0])
+        self.memory.push(&s[0], &y[0])
 
     def multiply(self, double[::1] q, support, double initial):
         """Overwrite q with H q, for q that is zero outside of J.

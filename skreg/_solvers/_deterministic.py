@@ -9,16 +9,16 @@ from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
 # Pairs of vectors that the solver remembers: one per so many rows, so that using them
-# takes about a fifth of the time of an evaluation, within bounds; fewer where they
-# would fill the memory. With kinks half as many: their inner products change with the
-# zeros, and older pairs help less.
-_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 25, 100, 200
+# takes about a fifth of the time of an evaluation, or as many as fit the second cache,
+# within bounds; fewer where they would fill the memory. With kinks half as many: their
+# inner products change with the zeros, and older pairs help less.
+_ROWS_PER_PAIR, _CACHED_ENTRIES, _FEWEST_PAIRS, _MOST_PAIRS = 25, 2**16, 40, 200
 _PAIR_ENTRIES, _PAIRS_OF_HUGE = 2**24, 10
 
 
 def _n_pairs(n_rows, n_parameters, has_kink):
-    n_pairs = min(max(n_rows // _ROWS_PER_PAIR, _FEWEST_PAIRS), _MOST_PAIRS)
-    n_pairs = n_pairs // 2 if has_kink else n_pairs
+    n_pairs = max(n_rows // _ROWS_PER_PAIR, _CACHED_ENTRIES // n_parameters)
+    n_pairs = min(max(n_pairs, _FEWEST_PAIRS), _MOST_PAIRS) // (2 if has_kink else 1)
     return max(min(n_pairs, _PAIR_ENTRIES // n_parameters), _PAIRS_OF_HUGE)
 
 
