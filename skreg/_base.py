@@ -32,8 +32,9 @@ _NON_FINITE = (
     "values and need to be preprocessed."
 )
 
-# In units of `optimality_`. Ends on the kinks of ReLU networks stay well below.
-_FAR_FROM_OPTIMAL = 0.1
+# In units of `optimality_`; the second one at kinks of ReLU networks, where minimizers
+# often lie.
+_FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
 
 
 class _NotAvailable(AttributeError, ValueError):
@@ -151,7 +152,7 @@ class BaseRegMLP(BaseEstimator):
         state = self._solver_state if warm else None
         result = training.solver.solve(problem, lam, theta, rng, monitor, state)
         self._finish(result, monitor, training, warm)
-        self._warn(result, monitor, incremental)
+        self._warn(result, problem, incremental)
         return self
 
     def _prepare(
@@ -339,7 +340,7 @@ class BaseRegMLP(BaseEstimator):
             self.best_validation_score_ = monitor.best_score
             self.best_loss_ = None
 
-    def _warn(self, result, monitor, incremental):
+    def _warn(self, result, problem, incremental):
         if result.status is Status.INTERRUPTED:
             message, category = "Training interrupted by user.", UserWarning
         elif result.status is Status.NON_FINITE:
@@ -355,7 +356,7 @@ class BaseRegMLP(BaseEstimator):
                 "scale the data, or raise 'tol'.",
                 ConvergenceWarning,
             )
-        elif result.optimality is not None and result.optimality > _FAR_FROM_OPTIMAL:
+        elif self._is_far_from_optimal(result.optimality, problem):
             message, category = (
                 f"solver={self.solver!r} can no longer decrease the objective, but the "
                 "optimality conditions are far from met (optimality_ = "
@@ -365,6 +366,13 @@ class BaseRegMLP(BaseEstimator):
         else:
             return
         warnings.warn(message, category, stacklevel=4)
+
+    def _is_far_from_optimal(self, optimality, problem):
+        if optimality is None or optimality <= _FAR_FROM_OPTIMAL:
+            return False
+        may_be_at_kinks = not problem.network.is_smooth
+        may_be_at_kinks &= self.loss_ <= problem.constant_value()
+        return optimality > _FAR_EVEN_AT_KINKS or not may_be_at_kinks
 
     def _limits(self):
         limits = f"max_iter={self.max_iter}"

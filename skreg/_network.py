@@ -38,6 +38,11 @@ class Network:
         """Number of weight matrices."""
         return len(self.units) - 1
 
+    @property
+    def is_smooth(self):
+        """Whether predictions are differentiable in the parameters."""
+        return self.n_layers == 1 or self.activation not in ("relu", "leaky_relu")
+
     @cached_property
     def shapes(self):
         """Shape (n_in, n_out) of each weight matrix."""

@@ -16,6 +16,7 @@ from skreg._rules import PenaltySum, Term
 from skreg.penalties import without_groups
 
 _ROWS_PER_PASS = 4096  # where rows are converted to float64
+_ROUNDING = 1e-12  # relative error of a gradient
 
 
 class Problem:
@@ -122,6 +123,12 @@ class Problem:
         )
         return self.mean_loss(total), grad
 
+    def constant_value(self):
+        """Objective of the network that predicts the mean target, without weights."""
+        theta = np.zeros(self.network.n_parameters, self.dtype)
+        theta[self.network.slices[-1]] = self.null_prediction
+        return self.data_value(theta)
+
     def gradient_unit(self, theta):
         """Largest entry of the data term's gradient where the network is constant.
 
@@ -136,16 +143,17 @@ class Problem:
         Returns
         -------
         float
-            Positive; 1 where all gradients vanish or are not finite.
+            Positive. Where inputs tell nothing, and all there is of that gradient is
+            rounding, it is taken at theta itself; 1 where that vanishes as well, or is
+            not finite.
         """
         constant = theta.copy()
         constant[self.network.slices[self.network.n_layers - 1]] = 0.0
         constant[self.network.slices[-1]] = self.null_prediction
-        for point in (constant, theta):
-            unit = float(np.abs(self.data_value_grad(point)[1]).max())
-            if np.isfinite(unit) and unit > 0:
-                return unit
-        return 1.0
+        slopes = (self.data_value_grad(point)[1] for point in (constant, theta))
+        steepest = (float(np.abs(slope).max()) for slope in slopes)
+        unit, at_theta = (s if np.isfinite(s) else 0.0 for s in steepest)
+        return (unit if unit > _ROUNDING * at_theta else at_theta) or 1.0
 
     @cached_property
     def input_mean(self):

@@ -200,6 +200,28 @@ def test_optimality_conditions_hold(name, penalty, hidden):
     assert_allclose(model.optimality_, found, rtol=0.01, atol=1e-9)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+@pytest.mark.parametrize("loss", ["huber", "poisson", "gamma"])
+@pytest.mark.parametrize("hidden", [(8,), (8, 5)], ids=str)
+def test_optimality_conditions_hold_for_every_smooth_loss(hidden, loss, penalty):
+    X, y = data("diabetes")
+    y = y if loss == "huber" else np.exp(y / 2)
+    lam = {"huber": 1e-2, "poisson": 3e-3, "gamma": 3e-3}[loss]
+    settings = {"loss": loss, "reg_lambda": lam}
+    model = network("diabetes", hidden, penalty, **settings).fit(X, y)
+    assert model.n_iter_ < model.max_iter
+    assert 5 < np.count_nonzero(model.coefs_[0]) <= X.shape[1] * 8
+    params, L = [*model.coefs_, *model.intercepts_], len(model.coefs_)
+    kwargs = {"activation": "tanh", "loss": loss, "loss_parameter": 1.0}
+    _, grads = naive.loss_and_gradient(
+        params, X, y[:, None], np.full(N, 1 / N), **kwargs
+    )
+    for W, G in zip(params[:L], grads):
+        assert violation(W, G, penalty, lam) <= 1e-5
+    for g in grads[L:]:
+        assert np.abs(g).max() <= 1e-5
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("max_iter", [1, 4, 10])
@@ -613,6 +635,68 @@ def test_difficult_inputs_converge_or_warn(name, hidden, penalty):
             exact = clone(model).set_params(tol=1e-12, max_iter=3000).fit(X, y)
         null = np.mean((y - y.mean()) ** 2) / 2
         assert model.loss_ - exact.loss_ <= (2e-3 * null if null > 0 else 1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("penalty", ["l1", "l2", None])
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=str)
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0, 5.0])
+def test_inputs_that_tell_nothing_leave_the_mean(value, hidden, penalty):
+    """Where all gradients at the mean are rounding, no warning says otherwise."""
+    y = plain_data()[1] + 2
+    X = np.full((len(y), 3), value)
+    settings = dict(activation="tanh", penalty=penalty, reg_lambda=0.01, solver="lbfgs")
+    model = RegMLPRegressor(hidden, **settings, random_state=0).fit(X, y)
+    assert model.optimality_ <= model.tol
+    assert_allclose(model.loss_, y.var() / 2, rtol=1e-12)
+    assert_allclose(model.predict(X), y.mean(), rtol=1e-6)
+    labels = (y > np.quantile(y, 0.75)).astype(int)
+    model = RegMLPClassifier(hidden, **settings, random_state=0).fit(X, labels)
+    assert_allclose(model.predict_proba(X)[:, 1], labels.mean(), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_an_objective_that_tends_to_zero_converges(constant, activation):
+    X, _ = plain_data()
+    settings = dict(penalty="l2", reg_lambda=0.01, solver="lbfgs", random_state=0)
+    model = RegMLPRegressor((5,), activation=activation, **settings)
+    model.fit(X, np.full(len(X), constant))
+    assert model.n_iter_ < model.max_iter
+    assert model.loss_ < 1e-50
+    assert model.optimality_ <= EPS
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_end_on_a_kink_of_relu_is_no_reason_to_warn(penalty, seed):
+    """Small steps of Adam find next to nothing to improve there."""
+    rng = np.random.RandomState(3)
+    X, y = rng.normal(size=(50, 3)), rng.normal(size=50)
+    settings = dict(penalty=penalty, reg_lambda=0.01, random_state=seed)
+    model = RegMLPRegressor((10,), solver="lbfgs", max_iter=3000, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X, y)
+    reached = model.loss_
+    model.set_params(solver="adam", learning_rate_init=1e-4, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_params(max_iter=500, n_iter_no_change=500).fit(X, y)
+    assert min(model.loss_curve_) >= reached * (1 - 3e-3)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+@pytest.mark.parametrize("name", ["huge X", "shifted y"])
+def test_a_relu_network_worse_than_a_constant_warns(name, penalty):
+    X, y = difficult(name)
+    model = RegMLPRegressor(
+        (5,), penalty=penalty, reg_lambda=0.01, solver="lbfgs", random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="(?i)scale the data"):
+        model.fit(X, y)
+    assert model.loss_ > y.var() / 2
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])

@@ -233,6 +233,43 @@ def test_more_inputs_than_samples():
     assert ours.optimality_ <= 1e-9
 
 
+@pytest.mark.parametrize("rho", [0.9, 0.99])
+@pytest.mark.parametrize("name", ["Lasso", "ElasticNet", "Ridge", "MultiTaskLasso"])
+def test_correlated_inputs_of_unequal_scale(name, rho):
+    """Condition numbers of X'X up to 1e7."""
+    kind, penalty, _, oracle = MODELS[name]
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(N, 20))
+    for j in range(1, 20):
+        X[:, j] = rho * X[:, j - 1] + np.sqrt(1 - rho**2) * X[:, j]
+    X *= rng.permutation(np.logspace(-1, 1, 20))
+    y = X[:, :K] @ rng.normal(size=(K, K)) + 0.3 * rng.normal(size=(N, K))
+    y = y if kind == "several" else y[:, 0]
+    s, lam = np.ones(N), 0.02
+    theirs = oracle(lam, s).fit(X, y, sample_weight=s)
+    ours = estimator(kind, penalty, lam).fit(X, y)
+    W, b = np.atleast_2d(theirs.coef_).T, np.ravel(theirs.intercept_)
+    best = objective(W, b, X, y, s, kind, penalty, lam)
+    assert abs(ours.loss_ - best) <= 1e-10 * best
+    assert_allclose(ours.coefs_[0], W, rtol=0, atol=1e-5)
+    assert_array_equal(ours.coefs_[0] == 0, W == 0)
+    assert 1e3 < np.linalg.cond(X.T @ X) < 1e8
+
+
+@pytest.mark.parametrize("penalty", [MCP(saturation=0.1), SCAD(saturation=0.1)])
+def test_large_weights_are_not_shrunk_by_folded_concave_penalties(penalty):
+    """Least squares on the inputs whose weights lie beyond the saturation point."""
+    X, y = design(), targets("squared_error")
+    model = estimator("squared_error", penalty, 0.1).fit(X, y)
+    w = model.coefs_[0][:, 0]
+    chosen = np.abs(w) > 0.1
+    assert_array_equal(chosen, w != 0)
+    assert 0 < chosen.sum() < P
+    columns = np.c_[X[:, chosen], np.ones(N)]
+    expected = np.linalg.lstsq(columns, y)[0]
+    assert_allclose([*w[chosen], model.intercepts_[0][0]], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
 @pytest.mark.parametrize("hidden", [(), (5,)])
 def test_a_loss_with_a_kink_is_refused_with_alternatives(loss, hidden):

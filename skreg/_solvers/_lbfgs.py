@@ -45,6 +45,7 @@ _PROBE = 1e-6  # relative length of the finite difference that yields the first 
 _STRICT = 1e-5  # relative length of the prox step that measures optimality
 _PATIENCE = 20  # iterations without progress but for rounding
 _LEAST_MOVE = 1e4 * _EPS  # least relative length of γ∇f that is more than rounding
+_NOTHING = _EPS**2  # residual, in units of the scale, that leaves no doubt
 
 
 class CompositeObjective(Protocol):
@@ -297,7 +298,10 @@ class _Run:
             z, residual = self.prox_gradient(self.point.theta, self.point.grad, step)
             self.residuals.append(float(np.abs(residual).max()))
             if self.residuals[-1] <= tol * self.scale:
-                if self.has_settled(steady, ftol_window) and self.is_optimal(tol):
+                # Where F tends to 0, it never settles.
+                vanishes = self.residuals[-1] <= _NOTHING * self.scale
+                settled = vanishes or self.has_settled(steady, ftol_window)
+                if settled and self.is_optimal(tol):
                     return Status.CONVERGED
             if ftol > _EPS and len(values) > ftol_window:
                 if self.has_settled(ftol, ftol_window):
@@ -352,6 +356,7 @@ def prox_lbfgs(
     steady : float
         Bound on the relative decrease of F in the last `ftol_window` iterations, which
         convergence asks for as well: badly scaled problems make any unit too large.
+        (Not where R vanishes even so, as it does where F tends to 0.)
     ftol : float
         The solver also stops when F decreases by less than this share of itself in
         `ftol_window` iterations. Less than the rounding error of F, or 0: never.
