@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skreg._network import Network
+from skreg._path import RegMLPPath
 from skreg._problem import Problem
 from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._stochastic import Stochastic
@@ -27,11 +28,13 @@ __all__ = [
 ]
 
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BLUE, _RED, _GREEN, _, _ORANGE, _SKY = _COLORS
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
+_BLUE, _RED, _GREEN, _, _ORANGE, _SKY, _ = _COLORS
+_DASHES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.5)))
+_DASHES += (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (2, 1, 2, 3))
 _GRAY = "0.55"
 _PENALTIES = ("l1", "l2", "elasticnet")
+_SOLVERS = ("sgd", "rmsprop", "adam")
 
 
 class _Display:
@@ -72,13 +75,14 @@ class _Display:
             figure = plt.figure(figsize=size, layout="constrained")
             return figure.subplots(1, n, squeeze=False)[0]
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-        if len(axes) == 1 and n > 1:
-            axes[0].set_axis_off()
-            grid = axes[0].get_subplotspec().subgridspec(1, n)
-            return grid.subplots(squeeze=False)[0]
-        if len(axes) != n:
-            raise ValueError(f"`ax` must be None, one Axes or {n}; got {len(axes)}.")
-        return axes
+        _check("ax", len(axes), lambda k: k in (1, n), f"None, one Axes or {n}")
+        if len(axes) == n:
+            return axes
+        spec, allowed = axes[0].get_subplotspec(), f"made by `subplots`, or {n} Axes"
+        _check("ax", axes[0], lambda _: spec is not None, allowed)
+        axes[0].set_axis_off()
+        wspace = None if _has_layout(axes[0]) else 0.6
+        return spec.subgridspec(1, n, wspace=wspace).subplots(squeeze=False)[0]
 
 
 class _FittedDisplay(_Display):
@@ -102,14 +106,52 @@ class _FittedDisplay(_Display):
         display
             The display, drawn.
         """
-        check_is_fitted(estimator)
-        return cls(**{**cls._read(estimator, options), **options}).plot(ax)
+        try:
+            stored = cls._read(estimator, options)
+        except AttributeError as error:
+            check_is_fitted(estimator, "n_features_in_")
+            message = f"{cls.__name__} cannot draw this estimator: {error}."
+            raise TypeError(message) from error
+        return cls(**{**stored, **options}).plot(ax)
 
 
-def _legend_outside(ax, **options):
-    """Legend right of the axes, or where the options put it."""
-    place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0}
-    ax.legend(**{**place, "frameon": False, "fontsize": "small", **options})
+def _has_layout(ax):
+    """Whether the figure makes room for what is outside the axes."""
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    engine = ax.figure.get_layout_engine()
+    return not isinstance(engine, PlaceHolderLayoutEngine | None)
+
+
+def _add_legend(ax, handles=None, above=False):
+    """Legend outside the axes, right of or above them, if there is room for it."""
+    place = {"loc": "best", "fontsize": "x-small"}
+    if _has_layout(ax):
+        place = {
+            "loc": "upper left",
+            "bbox_to_anchor": (1.02, 1.0),
+            "handlelength": 2.8,
+        }
+        if above:
+            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": 4}
+        place |= {"borderaxespad": 0.0, "frameon": False, "columnspacing": 1.2}
+    ax.legend(handles=handles, **{"fontsize": "small", **place})
+
+
+def _style(k):
+    """Color and dashes of the k-th curve, different for 49 of them."""
+    n = len(_COLORS)
+    return {"color": _COLORS[k % n], "ls": _DASHES[(k + k // n) % n], "lw": 1.8}
+
+
+def _log_axis(ax, multiples):
+    """Logarithmic y axis with plain numbers at these multiples of powers of 10."""
+    from matplotlib.ticker import LogLocator
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=multiples))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
 
 
 def _lambda_axis(ax, reg_lambdas, chosen):
@@ -119,10 +161,42 @@ def _lambda_axis(ax, reg_lambdas, chosen):
     if np.min(reg_lambdas) > 0:
         ax.set_xscale("log")
     else:
-        smallest = np.min(reg_lambdas[reg_lambdas > 0], initial=1.0)
-        ax.set_xscale("symlog", linthresh=smallest)
-        ax.set_xlim(left=-0.2 * smallest)
-    ax.set_xlabel("regularization strength λ (reg_lambda)")
+        positive = reg_lambdas[reg_lambdas > 0] if np.any(reg_lambdas) else np.ones(1)
+        ax.set_xscale("symlog", linthresh=positive.min())
+        ax.set_xlim(-0.2 * positive.min(), 1.5 * positive.max())
+    ax.set_xlabel("regularization strength λ (reg_lambda)", labelpad=0)
+
+
+def _check(name, value, is_allowed, allowed):
+    """Raise an error unless the value is allowed; one of a wrong type is not."""
+    try:
+        is_fine = is_allowed(value)
+    except (TypeError, ValueError):
+        is_fine = False
+    if not is_fine:
+        raise ValueError(f"`{name}` must be {allowed}; got {value!r}.")
+
+
+def _check_grid(reg_lambdas, reg_lambda):
+    """Return the grid as an array; the chosen λ may be None."""
+    grid = _check_shape("reg_lambdas", reg_lambdas, (None,))
+    is_fine = grid.size and 0 <= grid.min() and grid.max() < np.inf
+    _check("reg_lambdas", grid, lambda _: is_fine, "at least one finite value >= 0")
+    if reg_lambda is not None:
+        _check("reg_lambda", reg_lambda, lambda lam: 0 <= lam < np.inf, "None or >= 0")
+    return grid
+
+
+def _check_penalties(penalties, shape):
+    """Return the penalties as objects that fit a matrix of the shape."""
+    is_list = (
+        isinstance(penalties, list | tuple) and penalties and None not in penalties
+    )
+    _check("penalties", penalties, lambda _: is_list, "a list of str or Penalty")
+    penalties = [check_penalty(penalty) for penalty in penalties]
+    for penalty in penalties:
+        penalty.validate(shape)
+    return penalties
 
 
 def _check_shape(name, values, shape):
@@ -150,8 +224,8 @@ def _score_name(estimator):
 class LambdaPathDisplay(_FittedDisplay):
     """Weights, or norms of groups of weights, against λ.
 
-    Estimators: RegMLPClassifierCV and RegMLPRegressorCV, for the grid and the chosen λ,
-    with `coefs` as an option of `from_estimator`.
+    Estimators: RegMLPClassifierCV and RegMLPRegressorCV with ``refit=True``. A path,
+    the result of `reg_mlp_path`, can take their place.
 
     Parameters
     ----------
@@ -165,12 +239,14 @@ class LambdaPathDisplay(_FittedDisplay):
         unit), the norm of a column (all that enters a unit), or a single weight. The
         axis at the top counts the curves that are not 0.
     layer : int, default=0
-        Which one of a list of matrices.
+        Which one of a list of matrices; -1 is the last.
     reg_lambda : float, default=None
         The chosen λ, marked by a vertical line.
-    names : sequence of str of length n_curves, default=None
-        Names of the curves; None numbers them from 0. The six largest curves at the
-        chosen (or else the smallest) λ show theirs, the others are gray.
+    names : sequence of str, default=None
+        Names of the inputs or units where the weights start (``kind="units"``: of the
+        units where they end), or of curves that are given themselves; None numbers them
+        from 0. Of the curves that are not 0 at the chosen (or else the smallest) λ, the
+        six largest show theirs. All others are gray.
 
     Examples
     --------
@@ -190,30 +266,42 @@ class LambdaPathDisplay(_FittedDisplay):
     def __init__(
         self, reg_lambdas, coefs, *, kind="inputs", layer=0, reg_lambda=None, names=None
     ):
-        if kind not in self._labels:
-            raise ValueError(f"`kind` must be in {list(self._labels)}; got {kind!r}.")
-        self.reg_lambdas = _check_shape("reg_lambdas", reg_lambdas, (None,))
-        is_list = np.ndim(coefs[0][0]) == 2
-        values = np.stack([W[layer] if is_list else W for W in coefs])
-        self.ylabel = "weight"
-        if values.ndim == 3:
-            self.ylabel = f"{self._labels[kind]}, layer {layer + 1}"
-            if kind == "weights":
-                values = values.reshape(len(values), -1)
-            else:
-                values = np.linalg.norm(values, axis=2 if kind == "inputs" else 1)
+        _check("kind", kind, self._labels.__contains__, f"in {list(self._labels)}")
+        self.reg_lambdas = _check_grid(reg_lambdas, reg_lambda)
+        _check("len(coefs)", len(coefs), len(self.reg_lambdas).__eq__, "one per λ")
+        _check("coefs[0]", coefs[0], len, "a list of matrices, a matrix or a vector")
+        self.ylabel = "weight" if np.ndim(coefs[0][0]) == 0 else self._labels[kind]
+        if np.ndim(coefs[0][0]) == 2:
+            n = len(coefs[0])
+            _check("layer", layer, range(-n, n).__contains__, f"in [{-n}, {n - 1}]")
+            coefs = [matrices[layer] for matrices in coefs]
+            self.ylabel += f", layer {layer % n + 1}"
+        values = np.stack(coefs)
+        axis = 2 if kind == "units" and values.ndim == 3 else 1
+        names = range(values.shape[axis]) if names is None else names
+        n = values.shape[axis]
+        _check("len(names)", len(names), n.__eq__, n)
+        self.names = [str(name) for name in names]
+        if values.ndim == 3 and kind == "weights":
+            units = range(values.shape[2])
+            self.names = [f"{name}→{unit}" for name in self.names for unit in units]
+            values = values.reshape(len(values), -1)
+        elif values.ndim == 3:
+            values = np.linalg.norm(values, axis=3 - axis)
         self.values = _check_shape("coefs", values, (len(self.reg_lambdas), None))
         self.reg_lambda = reg_lambda
-        self.names = names
 
     @staticmethod
     def _read(estimator, options):
-        of_inputs = options.get("kind", "inputs") == "inputs"
+        if isinstance(estimator, RegMLPPath):
+            return {"reg_lambdas": estimator.reg_lambdas, "coefs": estimator.coefs}
+        of_inputs = options.get("kind") != "units" and options.get("layer", 0) == 0
         names = getattr(estimator, "feature_names_in_", None)
         return {
-            "reg_lambdas": estimator.reg_lambdas_,
+            "reg_lambdas": estimator.path_.reg_lambdas,
+            "coefs": estimator.path_.coefs,
             "reg_lambda": estimator.reg_lambda_,
-            "names": names if of_inputs and options.get("layer", 0) == 0 else None,
+            "names": names if of_inputs else None,
         }
 
     def _draw(self, ax):
@@ -222,14 +310,14 @@ class LambdaPathDisplay(_FittedDisplay):
         at = lambdas[0] if self.reg_lambda is None else self.reg_lambda
         sizes = np.abs(values[np.argmin(np.abs(lambdas - at))])
         ranking = np.argsort(-sizes, kind="stable")
-        named, others = ranking[:6], ranking[6:]
+        n_named = min(6, np.count_nonzero(sizes))
+        named, others = ranking[:n_named], ranking[n_named:]
         for k, curve in enumerate(named):
-            name = str(curve) if self.names is None else str(self.names[curve])
-            style = {"color": _COLORS[k], "lw": 1.8, "zorder": 3, "label": name}
+            style = {"label": self.names[curve], "zorder": 3, **_style(k)}
             ax.plot(lambdas, values[:, curve], **style)
         if len(others):
             lines = ax.plot(lambdas, values[:, others], color="0.75", lw=0.7)
-            lines[0].set_label(f"{len(others)} others")
+            lines[0].set_label(f"others ({len(others)})")
         ax.axhline(0, color="black", lw=0.6)
         _lambda_axis(ax, lambdas, self.reg_lambda)
         ax.set_ylabel(self.ylabel)
@@ -240,14 +328,15 @@ class LambdaPathDisplay(_FittedDisplay):
         for k in ticks:
             ax.text(lambdas[k], 1.02, counts[k], ha="center", **place)
         ax.set_title("number of nonzero curves", fontsize="medium", pad=18)
-        _legend_outside(ax)
+        _add_legend(ax)
 
 
 class LambdaValidationDisplay(_FittedDisplay):
     """Validation and training score against λ: the under- and overfitting picture.
 
     Estimators: RegMLPClassifierCV and RegMLPRegressorCV. The training scores are drawn
-    where `train_scores_`, of shape (n_folds, n_lambdas), exists.
+    where `train_scores_`, of shape (n_folds, n_lambdas), exists. As there, the best λ
+    is the largest one of the best score.
 
     Parameters
     ----------
@@ -283,7 +372,7 @@ class LambdaValidationDisplay(_FittedDisplay):
         reg_lambda=None,
         score_name="score",
     ):
-        self.reg_lambdas = _check_shape("reg_lambdas", reg_lambdas, (None,))
+        self.reg_lambdas = _check_grid(reg_lambdas, reg_lambda)
         n = len(self.reg_lambdas)
         self.scores, self.std_error = _mean_and_error(scores, std_error, n)
         self.train_scores = self.train_std_error = None
@@ -315,7 +404,9 @@ class LambdaValidationDisplay(_FittedDisplay):
             error = None if error is None else error[order]
             style = {"fmt": style, "color": color, "ms": 4, "capsize": 2}
             ax.errorbar(lambdas, values[order], error, label=label, **style)
-        best = np.nanargmax(scores)
+        highest = np.nanmax(scores)  # of equals, up to rounding, the largest λ
+        equals = scores >= highest - 1e-12 * max(1.0, abs(highest))
+        best = np.flatnonzero(equals)[-1]
         label = f"best λ = {lambdas[best]:.3g}"
         style = {"ms": 14, "mfc": "none", "mec": "black", "zorder": 5}
         ax.plot(lambdas[best], scores[best], "*", label=label, **style)
@@ -327,7 +418,7 @@ class LambdaValidationDisplay(_FittedDisplay):
         ax.set_title("← may overfit", loc="left", fontsize="small")
         ax.set_title("may underfit →", loc="right", fontsize="small")
         others = [line for line in ax.lines if line.get_label()[0] != "_"]
-        _legend_outside(ax, handles=[*ax.containers, *others])
+        _add_legend(ax, [*ax.containers, *others])
 
 
 def _mean_and_error(scores, std_error, n):
@@ -376,6 +467,8 @@ class LossCurveDisplay(_FittedDisplay):
         self.validation = None
         if validation is not None:
             self.validation = _check_shape("validation", validation, (None,))
+            n, allowed = len(self.data_loss), "in [1, len(data_loss)]"
+            _check("len(validation)", len(validation), range(1, n + 1).count, allowed)
         self.validation_name = validation_name
 
     @staticmethod
@@ -391,8 +484,6 @@ class LossCurveDisplay(_FittedDisplay):
         }
 
     def _draw(self, ax):
-        from matplotlib.ticker import LogLocator
-
         epochs = np.arange(1, len(self.data_loss) + 1)
         ax.plot(epochs, self.objective, "k-", lw=2.5, label="objective")
         ax.plot(epochs, self.data_loss, "--", color=_BLUE, label="data loss")
@@ -408,12 +499,8 @@ class LossCurveDisplay(_FittedDisplay):
             if not shared:
                 target.set_ylabel(self.validation_name, color=_GREEN)
         if self.data_loss.min() > 0 and self.penalty.min() > 0:
-            ax.set_yscale("log")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("")
-        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": 4}
-        _legend_outside(ax, handles=handles, columnspacing=1.2, **place)
+            _log_axis(ax, (1, 2, 5))
+        _add_legend(ax, handles, above=True)
 
 
 class WeightsDisplay(_FittedDisplay):
@@ -442,11 +529,13 @@ class WeightsDisplay(_FittedDisplay):
     """
 
     def __init__(self, coefs, *, kind="image", names=None):
-        if kind not in ("image", "histogram"):
-            raise ValueError(f"`kind` must be 'image' or 'histogram'; got {kind!r}.")
+        kinds = ["image", "histogram"]
+        _check("kind", kind, kinds.__contains__, f"in {kinds}")
+        _check("len(coefs)", len(coefs), lambda k: k > 0, "at least 1")
         self.coefs = [_check_shape("coefs", W, (None, None)) for W in coefs]
         self.kind = kind
-        self.names = names
+        self.names = names or [f"layer {k + 1}" for k in range(len(coefs))]
+        _check("len(names)", len(self.names), len(coefs).__eq__, len(coefs))
         self.sparsity = np.array([np.mean(W == 0) for W in self.coefs])
 
     @staticmethod
@@ -459,10 +548,9 @@ class WeightsDisplay(_FittedDisplay):
 
     def _draw(self, axes):
         axes = np.atleast_1d(axes)
-        names = self.names or [f"layer {k + 1}" for k in range(len(axes))]
-        for panel, name, share in zip(axes, names, self.sparsity):
+        for panel, name, share in zip(axes, self.names, self.sparsity):
             title = f"{name}\n{100 * share:.1f} % exact zeros"
-            panel.set_title(title, fontsize="medium")
+            panel.set_title(title, fontsize="small")
         (self._draw_images if self.kind == "image" else self._draw_histograms)(axes)
 
     def _draw_images(self, axes):
@@ -476,14 +564,11 @@ class WeightsDisplay(_FittedDisplay):
             masked = np.ma.masked_equal(W, 0)
             image = panel.imshow(masked, interpolation="nearest", **style)
             panel.set_xlabel("to unit")
-            panel.locator_params(integer=True)
+            panel.locator_params(nbins=5, integer=True, min_n_ticks=1)
         axes[0].set_ylabel("from input or unit")
         extend = "both" if np.max(sizes, initial=0) > limit else "neither"
-        style = {"ax": list(axes), "extend": extend, "label": "weight"}
-        bar = axes[0].figure.colorbar(image, **style)
-        zero = mpl.patches.Patch(color=_GRAY, label="exactly 0")
-        place = {"loc": "lower left", "bbox_to_anchor": (-0.5, 1.06)}
-        _legend_outside(bar.ax, handles=[zero], handlelength=1.0, **place)
+        style = {"ax": list(axes), "extend": extend}
+        axes[0].figure.colorbar(image, label="weight (gray: exactly 0)", **style)
 
     def _draw_histograms(self, axes):
         for panel, W in zip(axes, self.coefs):
@@ -493,9 +578,11 @@ class WeightsDisplay(_FittedDisplay):
             panel.hist(nonzero, edges, color=_BLUE, label="nonzero weights")
             style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}
             panel.bar(0.0, n_zeros, 0.6 * (edges[1] - edges[0]), **style)
-            panel.set(yscale="log", ylim=(0.5, None), xlabel="weight")
+            panel.locator_params(axis="x", nbins=4)
+            _log_axis(panel, (1, 3))
+            panel.set(ylim=(0.7, None), xlabel="weight")
         axes[0].set_ylabel("number of weights")
-        _legend_outside(axes[-1])
+        _add_legend(axes[-1])
 
 
 class PenaltyDisplay(_Display):
@@ -514,8 +601,8 @@ class PenaltyDisplay(_Display):
     --------
     >>> from skreg.displays import PenaltyDisplay
     >>> display = PenaltyDisplay.from_penalties(["l1", "l2"])
-    >>> display.weights[-1], display.proxes[:, -1]
-    (np.float64(4.0), array([3., 2.]))
+    >>> display.proxes[:, -1]  # of w = 4
+    array([3., 2.])
     """
 
     _n_panels = 3
@@ -546,10 +633,12 @@ class PenaltyDisplay(_Display):
         ax : matplotlib Axes or array of Axes, default=None
             As in `plot`.
         """
+        for name, number in {"reg_lambda": reg_lambda, "step": step}.items():
+            _check(name, number, lambda x: 0 < x < np.inf, "a finite float > 0")
         weights = 4 * reg_lambda * np.linspace(-1, 1, 401)
         rows = [np.array([[w, *others]]) for w in weights]
         origin = np.array([[0.0, *others]])
-        penalties = [check_penalty(penalty) for penalty in penalties]
+        penalties = _check_penalties(penalties, origin.shape)
         values, derivatives, proxes = [], [], []
         for p in penalties:
             at_origin = p.value(origin, reg_lambda)
@@ -563,17 +652,18 @@ class PenaltyDisplay(_Display):
         return cls(weights, values, derivatives, proxes, names).plot(ax)
 
     def _draw(self, axes):
-        for panel, title in zip(axes, ("penalty", "derivative", "prox")):
+        for panel, name in zip(axes, ("penalty", "derivative", "prox")):
             panel.axhline(0, color="0.8", lw=0.8, zorder=0)
             panel.axvline(0, color="0.8", lw=0.8, zorder=0)
-            panel.set(title=title, xlabel="weight w")
-        axes[2].plot(self.weights, self.weights, color="0.8", lw=0.8, zorder=0)
+            panel.set(xlabel="weight w", ylabel=name)
         curves = zip(self.names, self.values, self.derivatives, self.proxes)
         for k, (name, *functions) in enumerate(curves):
-            style = {"color": _COLORS[k % 6], "ls": _DASHES[k % 6], "lw": 1.8}
             for panel, function in zip(axes, functions):
-                panel.plot(*_with_gaps(self.weights, function), label=name, **style)
-        _legend_outside(axes[2])
+                curve = _with_gaps(self.weights, function)
+                panel.plot(*curve, label=name, **_style(k))
+        style = {"color": _GRAY, "lw": 0.8, "zorder": 0, "label": "prox = w"}
+        axes[2].plot(self.weights, self.weights, **style)
+        _add_legend(axes[2])
 
 
 def _with_gaps(x, y):
@@ -648,7 +738,16 @@ class ShrinkageDisplay(_Display):
         ax : matplotlib Axes or array of Axes, default=None
             As in `plot`.
         """
-        penalties = [check_penalty(penalty) for penalty in penalties]
+        penalties = _check_penalties(penalties, (1, 1))
+        for name, value, is_allowed, allowed in (
+            ("weight", weight, np.isfinite, "a finite float"),
+            ("reg_lambda", reg_lambda, lambda x: 0 <= x < np.inf, "a float >= 0"),
+            ("learning_rate", learning_rate, lambda x: 0 < x < np.inf, "a float > 0"),
+            ("n_steps", n_steps, lambda n: len(range(n)) > 0, "an int >= 1"),
+            ("solver", solver, _SOLVERS.__contains__, f"in {_SOLVERS}"),
+            ("momentum", momentum, lambda x: 0 <= x < 1, "a float in [0, 1)"),
+        ):
+            _check(name, value, is_allowed, allowed)
         settings = (weight, reg_lambda, n_steps, solver)
         rates = {"learning_rate_init": learning_rate, "momentum": momentum}
         weights = [
@@ -675,9 +774,9 @@ class ShrinkageDisplay(_Display):
             panel.set(title=name, xlabel="step")
             panel.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("weight")
-        style = {"mec": _GRAY, "mfc": "none", "label": "exactly 0 from here on"}
+        style = {"mec": _GRAY, "mfc": "none", "label": "0 from here on"}
         axes[-1].plot([], [], "o", ms=9, **style)
-        _legend_outside(axes[-1])
+        _add_legend(axes[-1])
 
 
 def _trajectory(penalty, mode, weight, lam, n_steps, solver, **rates):

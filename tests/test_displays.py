@@ -6,10 +6,17 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 
-from skreg import RegMLPClassifier, RegMLPRegressor, displays
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    displays,
+    reg_mlp_path,
+)
 from skreg.displays import (
     LambdaPathDisplay,
     LambdaValidationDisplay,
@@ -18,7 +25,16 @@ from skreg.displays import (
     ShrinkageDisplay,
     WeightsDisplay,
 )
-from skreg.penalties import MCP, SCAD, GroupLasso, Penalty
+from skreg.penalties import (
+    L1,
+    L2,
+    MCP,
+    SCAD,
+    ElasticNet,
+    GroupLasso,
+    Penalty,
+    SparseGroupLasso,
+)
 
 LAMBDAS = np.array([0.01, 0.1, 1.0])
 SCORES = np.array([[0.7, 0.9, 0.6], [0.8, 0.9, 0.5]])
@@ -35,17 +51,24 @@ def plt():
     pyplot.close("all")
 
 
-class FittedCV(ClassifierMixin, BaseEstimator):
-    """Has the attributes of the estimators that choose lambda."""
+GRID = np.array([0.001, 0.01, 0.1])
 
-    def fit(self):
-        self.reg_lambdas_ = LAMBDAS
-        self.reg_lambda_ = 0.1
-        self.scores_ = SCORES
-        self.mean_scores_ = np.array([0.75, 0.9, 0.55])
-        self.std_error_ = np.array([0.05, 0.01, 0.05])
-        self.feature_names_in_ = np.array(["age", "bmi"], dtype=object)
-        return self
+
+@pytest.fixture(scope="module")
+def frame():
+    """Inputs with names, of which the target depends on the first alone."""
+    pandas = pytest.importorskip("pandas")
+    X = np.random.RandomState(0).normal(size=(60, 2))
+    return pandas.DataFrame(X, columns=["age", "bmi"]), X[:, 0]
+
+
+def search(frame, *, is_classifier=False, **params):
+    """A fitted search over GRID."""
+    kind = RegMLPClassifierCV if is_classifier else RegMLPRegressorCV
+    options = {"penalty": "l1", "solver": "lbfgs", "reg_lambdas": GRID, "cv": 3}
+    X, y = frame
+    model = kind((3,), activation="tanh", random_state=0, **{**options, **params})
+    return model.fit(X, y > 0 if is_classifier else y)
 
 
 def one_of_each():
@@ -83,6 +106,23 @@ def legend_texts(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def legends(figure):
+    return [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+
+
+def is_image(display):
+    """The color bar of an image needs no legend."""
+    return getattr(display, "kind", None) == "image"
+
+
+def is_within(box, figure):
+    inside = figure.bbox.padded(1.0)
+    return (
+        inside.x0 <= box.x0 <= box.x1 <= inside.x1
+        and inside.y0 <= box.y0 <= box.y1 <= inside.y1
+    )
+
+
 # What holds for every display --------------------------------------------------------
 
 
@@ -94,7 +134,7 @@ def test_arrays_alone_can_be_drawn(plt, case, tmp_path):
     panels = np.atleast_1d(display.ax_)
     assert all(ax.figure is display.figure_ for ax in panels)
     assert all(ax.get_xlabel() for ax in panels)
-    assert sum(ax.get_legend() is not None for ax in display.figure_.axes) == 1
+    assert len(legends(display.figure_)) == (not is_image(display))
     display.figure_.savefig(tmp_path / "picture.png")  # the layout succeeds
 
 
@@ -129,13 +169,36 @@ def test_drawing_twice_gives_two_figures(plt, case):
 def test_the_legend_lies_outside_the_data(plt, case):
     figure = case[0].plot().figure_
     figure.canvas.draw()
-    (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
-    box = legend.get_window_extent()
-    for ax in np.atleast_1d(case[0].ax_):
-        assert not box.overlaps(ax.get_window_extent())
-    inside = figure.bbox.padded(1.0)  # and inside the figure
-    assert inside.x0 <= box.x0 and box.x1 <= inside.x1
-    assert inside.y0 <= box.y0 and box.y1 <= inside.y1
+    for box in (legend.get_window_extent() for legend in legends(figure)):
+        assert is_within(box, figure)
+        for ax in np.atleast_1d(case[0].ax_):
+            assert not box.overlaps(ax.get_window_extent())
+
+
+@pytest.mark.parametrize("is_divided", [False, True])
+@over_displays
+def test_nothing_is_cut_off_from_given_axes_without_a_layout(plt, case, is_divided):
+    display, n_panels = case
+    figure, axes = plt.subplots(1, 1 if is_divided else n_panels, figsize=(6, 4))
+    display.plot(axes)
+    figure.canvas.draw()
+    assert all(is_within(box.get_window_extent(), figure) for box in legends(figure))
+    assert all(is_within(ax.get_tightbbox(), figure) for ax in figure.axes)
+
+
+def test_legends_keep_inside_after_tight_layout(plt):
+    figure, ax = plt.subplots()
+    figure.tight_layout()  # has an effect once
+    LambdaValidationDisplay(LAMBDAS, SCORES).plot(ax)
+    figure.canvas.draw()
+    assert is_within(legends(figure)[0].get_window_extent(), figure)
+
+
+def test_axes_without_a_place_in_a_grid_are_not_divided(plt):
+    ax = plt.figure().add_axes((0.1, 0.1, 0.8, 0.8))
+    assert LambdaValidationDisplay(LAMBDAS, SCORES).plot(ax).ax_ is ax
+    with pytest.raises(ValueError, match="`ax` must be made by `subplots`, or 3 Axes"):
+        PenaltyDisplay.from_penalties(ax=ax)
 
 
 def test_a_wrong_number_of_axes_is_refused(plt):
@@ -169,13 +232,26 @@ def test_docstrings_follow_numpydoc(name):
         assert not [error for error in errors if error[0] in checks]
 
 
-@pytest.mark.parametrize(
+over_fitted_displays = pytest.mark.parametrize(
     "display",
     [LambdaPathDisplay, LambdaValidationDisplay, LossCurveDisplay, WeightsDisplay],
 )
-def test_estimators_must_be_fitted(display):
+
+
+@over_fitted_displays
+@pytest.mark.parametrize("estimator", [RegMLPClassifier, RegMLPClassifierCV])
+def test_estimators_must_be_fitted(display, estimator):
     with pytest.raises(NotFittedError):
-        display.from_estimator(RegMLPClassifier())
+        display.from_estimator(estimator())
+
+
+@over_fitted_displays
+def test_estimators_of_another_kind_are_refused(display):
+    other = DummyRegressor().fit([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(TypeError, match=f"{display.__name__} cannot draw .*Dummy"):
+        display.from_estimator(other)
+    with pytest.raises(TypeError, match="not an estimator"):
+        display.from_estimator("network")
 
 
 # LambdaPathDisplay -------------------------------------------------------------------
@@ -219,33 +295,80 @@ def test_path_is_drawn_in_the_order_of_lambda_with_the_choice_marked(plt):
 def test_path_names_the_curves_that_are_largest_at_the_choice(plt):
     values = np.vstack([np.arange(9.0), np.arange(9.0)[::-1], np.zeros(9)])
     ax = LambdaPathDisplay(LAMBDAS, values, reg_lambda=0.1).plot().ax_
-    expected = ["0", "1", "2", "3", "4", "5", "3 others", "chosen λ = 0.1"]
+    expected = ["0", "1", "2", "3", "4", "5", "others (3)", "chosen λ = 0.1"]
     assert legend_texts(ax) == expected
+
+
+@pytest.mark.parametrize("reg_lambda, named", [(None, ["1", "0"]), (0.1, ["0"])])
+def test_path_names_no_curve_that_is_zero_there(plt, reg_lambda, named):
+    values = [[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    display = LambdaPathDisplay(LAMBDAS, values, reg_lambda=reg_lambda).plot()
+    expected = [*named, f"others ({3 - len(named)})"]
+    assert legend_texts(display.ax_)[: len(expected)] == expected
+    styles = [lines(display.ax_)[name].get_linestyle() for name in named]
+    assert len(set(styles)) == len(named)
 
 
 def test_lambda_zero_has_a_place_on_the_axis(plt):
     ax = LambdaPathDisplay([0.0, 0.1, 1.0], np.ones((3, 1))).plot().ax_
     assert ax.get_xscale() == "symlog"
     assert -0.1 < ax.get_xlim()[0] < 0
+    assert ax.get_xlim()[1] > 1.2
+    ax = LambdaValidationDisplay([0.0], [1.0]).plot().ax_
+    assert ax.get_xlim()[0] < 0 < ax.get_xlim()[1]
 
 
-def test_path_of_an_estimator_has_its_grid_choice_and_names(plt):
-    coefs = path_of_matrices()
-    display = LambdaPathDisplay.from_estimator(FittedCV().fit(), coefs=coefs)
-    assert_array_equal(display.reg_lambdas, LAMBDAS)
-    assert display.reg_lambda == 0.1
-    assert set(legend_texts(display.ax_)) == {"age", "bmi", "chosen λ = 0.1"}
-    units = LambdaPathDisplay.from_estimator(
-        FittedCV().fit(), coefs=coefs, kind="units"
-    )
-    assert set(legend_texts(units.ax_)) == {"0", "1", "2", "chosen λ = 0.1"}
+@pytest.mark.parametrize("is_classifier", [False, True])
+def test_path_of_a_search_has_its_grid_choice_and_names(plt, frame, is_classifier):
+    model = search(frame, is_classifier=is_classifier)
+    display = LambdaPathDisplay.from_estimator(model)
+    assert_array_equal(display.reg_lambdas, GRID)
+    assert display.reg_lambda == model.reg_lambda_
+    norms = [np.linalg.norm(first, axis=1) for first, _ in model.path_.coefs]
+    assert_allclose(display.values, norms)
+    assert display.names == ["age", "bmi"]
+    assert "age" in legend_texts(display.ax_)
+    units = LambdaPathDisplay.from_estimator(model, kind="units")
+    assert units.names == ["0", "1", "2"]
+    weights = LambdaPathDisplay.from_estimator(model, kind="weights")
+    assert weights.names == [f"{x}→{k}" for x in ("age", "bmi") for k in range(3)]
+    assert_array_equal(weights.values[0], model.path_.coefs[0][0].ravel())
 
 
-def test_path_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"`coefs` must have shape \(3, None\)"):
-        LambdaPathDisplay(LAMBDAS, np.ones((2, 4)))
-    with pytest.raises(ValueError, match="`kind` must be in"):
-        LambdaPathDisplay(LAMBDAS, np.ones((3, 4)), kind="columns")
+@pytest.mark.parametrize("kind, layer", [("inputs", 0), ("weights", -1), ("units", 1)])
+def test_path_of_networks_can_be_drawn(plt, frame, kind, layer):
+    network = RegMLPRegressor((3,), penalty="l1", solver="lbfgs", random_state=0)
+    path = reg_mlp_path(*frame, estimator=network, reg_lambdas=GRID)
+    display = LambdaPathDisplay.from_estimator(path, kind=kind, layer=layer)
+    assert_array_equal(display.reg_lambdas, path.reg_lambdas)
+    again = LambdaPathDisplay(path.reg_lambdas, path.coefs, kind=kind, layer=layer)
+    assert_array_equal(display.values, again.values)
+    assert display.ax_.get_ylabel().endswith(f"layer {layer % 2 + 1}")
+    assert not any("chosen" in text for text in legend_texts(display.ax_))
+
+
+def test_path_refuses_what_does_not_fit(frame):
+    layers = path_of_matrices()
+    for message, reg_lambdas, coefs, options in (
+        (r"`len\(coefs\)` must be one per λ; got 2", LAMBDAS, np.ones((2, 4)), {}),
+        (r"`coefs\[0\]` must be a list", LAMBDAS, [[], [], []], {}),
+        (r"`coefs\[0\]` must be a list", LAMBDAS, [1.0, 2.0, 3.0], {}),
+        ("`reg_lambdas` must be at least one finite value", [], [], {}),
+        ("`reg_lambdas` must be .* >= 0", [-1.0], [[1.0]], {}),
+        (
+            "`reg_lambda` must be None or >= 0; got -1",
+            [1.0],
+            [[1.0]],
+            {"reg_lambda": -1},
+        ),
+        ("`kind` must be in .*'columns'", [1.0], [[1.0]], {"kind": "columns"}),
+        (r"`layer` must be in \[-2, 1\]; got 2", LAMBDAS, layers, {"layer": 2}),
+        (r"`len\(names\)` must be 2; got 1", LAMBDAS, layers, {"names": ["a"]}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LambdaPathDisplay(reg_lambdas, coefs, **options)
+    with pytest.raises(TypeError, match="no attribute 'path_'"):
+        LambdaPathDisplay.from_estimator(search(frame, refit=False))
 
 
 # LambdaValidationDisplay -------------------------------------------------------------
@@ -277,20 +400,39 @@ def test_best_lambda_and_its_error_bar_are_drawn(plt):
     assert_allclose(container.lines[0].get_ydata(), [0.75, 0.9, 0.55])
 
 
-def test_scores_of_an_estimator_are_those_stored(plt):
-    estimator = FittedCV().fit()
-    display = LambdaValidationDisplay.from_estimator(estimator)
-    assert_array_equal(display.scores, estimator.mean_scores_)
-    assert_array_equal(display.std_error, estimator.std_error_)
-    assert display.reg_lambda == 0.1
-    assert display.train_scores is None
-    assert display.ax_.get_ylabel() == "accuracy"
-    estimator.train_scores_ = SCORES + 0.1
-    estimator.scoring = "neg_log_loss"
-    display = LambdaValidationDisplay.from_estimator(estimator)
-    assert_allclose(display.train_scores, [0.85, 1.0, 0.65])
-    assert display.ax_.get_ylabel() == "neg log loss"
-    assert legend_texts(display.ax_)[:2] == ["validation", "training"]
+def test_of_equal_scores_the_largest_lambda_is_best(plt):
+    scores, std_error = [0.9, 0.9 - 1e-14, 0.5], np.array([0.01, 0.05, 0.1])
+    display = LambdaValidationDisplay(LAMBDAS, scores, std_error=std_error).plot()
+    drawn = lines(display.ax_)
+    assert drawn["best λ = 0.1"].get_xydata()[0, 0] == 0.1
+    assert_allclose(drawn["best − 1 std. error"].get_ydata(), 0.85)
+
+
+@pytest.mark.parametrize("selection", ["best", "1se"])
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("is_classifier", [False, True])
+def test_scores_of_a_search_are_those_stored(
+    plt, frame, is_classifier, refit, selection
+):
+    options = {"is_classifier": is_classifier, "refit": refit, "selection": selection}
+    model = search(frame, **options)
+    display = LambdaValidationDisplay.from_estimator(model)
+    assert_array_equal(display.scores, model.mean_scores_)
+    assert_array_equal(display.std_error, model.std_error_)
+    assert_allclose(display.train_scores, model.train_scores_.mean(axis=0))
+    assert display.ax_.get_ylabel() == ("accuracy" if is_classifier else "R²")
+    texts = legend_texts(display.ax_)
+    assert texts[:2] == ["validation", "training"]
+    assert f"chosen λ = {model.reg_lambda_:.3g}" in texts
+    best = display.ax_.get_lines()
+    (best,) = (line for line in best if line.get_label().startswith("best λ"))
+    assert best.get_xdata()[0] == model.reg_lambda_ or selection == "1se"
+
+
+def test_scores_have_the_name_of_the_scoring(plt, frame):
+    model = search(frame, scoring="neg_mean_absolute_error")
+    ax = LambdaValidationDisplay.from_estimator(model).ax_
+    assert ax.get_ylabel() == "neg mean absolute error"
 
 
 def test_validation_refuses_what_does_not_fit():
@@ -328,6 +470,14 @@ def test_curves_without_validation_and_penalty(plt, regression):
     assert display.validation is None
     assert display.ax_.get_yscale() == "linear"  # the penalty is 0
     assert LossCurveDisplay([1.0], [0.1]).plot().ax_.get_yscale() == "log"
+
+
+def test_curves_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`penalty` must have shape \(2,\)"):
+        LossCurveDisplay([1.0, 2.0], [1.0])
+    for validation in ([], [1.0, 2.0]):
+        with pytest.raises(ValueError, match=r"`len\(validation\)` must be in"):
+            LossCurveDisplay([1.0], [1.0], validation=validation)
 
 
 # WeightsDisplay ----------------------------------------------------------------------
@@ -380,9 +530,26 @@ def test_weights_that_are_all_zero_can_be_drawn(plt, kind):
     assert "100.0 % exact zeros" in display.ax_.get_title()
 
 
-def test_kind_of_weights_is_checked():
-    with pytest.raises(ValueError, match="`kind` must be 'image' or 'histogram'"):
+@pytest.mark.parametrize("kind", ["image", "histogram"])
+def test_few_weights_have_whole_numbers_at_the_ticks(plt, kind):
+    W = np.array([[1.0], [0.0], [-2.0], [0.5]])
+    ax = WeightsDisplay([W], kind=kind).plot().ax_
+    ax.figure.canvas.draw()
+    axis, (low, high) = (ax.xaxis, ax.get_xlim())
+    if kind == "histogram":
+        axis, (low, high) = (ax.yaxis, ax.get_ylim())
+    ticks = axis.get_majorticklocs()
+    ticks = ticks[(low <= ticks) & (ticks <= high)]
+    assert len(ticks) > 0 and np.all(ticks % 1 == 0)
+
+
+def test_weights_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`kind` must be in .*; got 'bar'"):
         WeightsDisplay([np.eye(2)], kind="bar")
+    with pytest.raises(ValueError, match=r"`len\(coefs\)` must be at least 1; got 0"):
+        WeightsDisplay([])
+    with pytest.raises(ValueError, match=r"`len\(names\)` must be 2; got 1"):
+        WeightsDisplay([np.eye(2), np.eye(2)], names=["a"])
 
 
 # PenaltyDisplay ----------------------------------------------------------------------
@@ -396,8 +563,18 @@ def test_functions_of_single_weights_are_the_textbook_ones(plt):
     assert_allclose(display.derivatives, [2 * np.sign(w), 2 * w])
     soft = np.sign(w) * np.maximum(np.abs(w) - 1, 0)
     assert_allclose(display.proxes, [soft, w / 2], atol=1e-15)
-    assert [ax.get_title() for ax in display.ax_] == ["penalty", "derivative", "prox"]
-    assert legend_texts(display.ax_[2]) == ["L1", "L2"]
+    labels = [ax.get_ylabel() for ax in display.ax_]
+    assert labels == ["penalty", "derivative", "prox"]
+    assert legend_texts(display.ax_[2]) == ["L1", "L2", "prox = w"]
+
+
+def test_each_penalty_has_a_color_and_dashes_of_its_own(plt):
+    penalties = [L1(), L2(), ElasticNet(), GroupLasso(weighted=False)]
+    penalties += [SparseGroupLasso(weighted=False), MCP(), SCAD()]
+    drawn = lines(PenaltyDisplay.from_penalties(penalties).ax_[0])
+    curves = [drawn[type(penalty).__name__] for penalty in penalties]
+    assert len({curve.get_color() for curve in curves}) == 7
+    assert len({str(curve._dash_pattern) for curve in curves}) == 7
 
 
 def test_other_weights_of_the_row_matter_to_groups(plt):
@@ -441,6 +618,19 @@ def test_penalties_refuse_what_does_not_fit():
     rows = np.zeros((1, 5))
     with pytest.raises(ValueError, match=r"`proxes` must have shape \(1, 5\)"):
         PenaltyDisplay(np.zeros(5), rows, rows, np.zeros((2, 5)), ["mine"])
+    for display in (PenaltyDisplay, ShrinkageDisplay):
+        for penalties in ([None], [], "l1", L1()):
+            with pytest.raises(ValueError, match="`penalties` must be a list of str"):
+                display.from_penalties(penalties)
+        with pytest.raises(ValueError, match="'gamma' parameter of MCP"):
+            display.from_penalties([MCP(gamma=-1.0)])
+
+
+@pytest.mark.parametrize("name", ["reg_lambda", "step"])
+@pytest.mark.parametrize("value", [-1.0, np.nan, "1"])
+def test_numbers_of_penalties_are_checked(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be a finite float > 0; got"):
+        PenaltyDisplay.from_penalties(**{name: value})
 
 
 # ShrinkageDisplay --------------------------------------------------------------------
@@ -510,3 +700,22 @@ def test_a_weight_that_leaves_zero_again_is_not_there_yet():
     assert_array_equal(display.zero_steps, [[3, 0, np.nan]])
     with pytest.raises(ValueError, match=r"`weights` must have shape \(1, 3, None\)"):
         ShrinkageDisplay(np.ones((1, 2, 5)), ["mine"])
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("weight", np.inf),
+        ("reg_lambda", -1.0),
+        ("learning_rate", -0.5),
+        ("learning_rate", "constant"),
+        ("n_steps", -1),
+        ("n_steps", 1.5),
+        ("solver", "lbfgs"),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+    ],
+)
+def test_parameters_of_the_steps_are_checked(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*; got {value!r}"):
+        ShrinkageDisplay.from_penalties(**{name: value})
