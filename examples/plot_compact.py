@@ -95,6 +95,7 @@ print(f"predict is {seconds['sparse'] / seconds['compact']:.1f} times faster")
 # %%
 # The unused pixels are those of the margin, which are almost always blank.
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+figure.get_layout_engine().set(wspace=0.05)
 for penalty, color, marker in (
     ("l2", "#0072B2", "s"),
     ("sparse_group_lasso", "#D55E00", "o"),
@@ -105,7 +106,7 @@ for penalty, color, marker in (
     label = penalty.replace("_", " ").replace("l2", "L2")
     axes[0].plot(sizes, scores, marker, color=color, label=label)
 size = sum(W.size for W in small.coefs_)
-axes[0].plot(size, accuracy[chosen], "ko", markersize=12, fillstyle="none")
+axes[0].plot(size, accuracy[chosen], "ko", ms=12, mfc="none", label="chosen")
 axes[0].set(xscale="log", xlabel="weights after compact", ylabel="validation accuracy")
 axes[0].set_xticks([2000, 5000, 10000, 20000, 50000], ["2k", "5k", "10k", "20k", "50k"])
 axes[0].set_xticks([], minor=True)
@@ -114,8 +115,9 @@ image = axes[1].imshow(
     np.ma.masked_equal(small.feature_importances_, 0).reshape(8, 8), cmap="viridis"
 )
 axes[1].set(xticks=[], yticks=[], facecolor="0.85")
-axes[1].set_title("norm of weights; gray: unused", fontsize=10)
-figure.colorbar(image, ax=axes[1], shrink=0.8)
+axes[1].set_title("pixels of the chosen network", fontsize=10)
+label = "norm of weights (gray: unused)"
+figure.colorbar(image, ax=axes[1], shrink=0.8, label=label)
 bars = axes[2].bar(
     list(seconds),
     [1e3 * value for value in seconds.values()],

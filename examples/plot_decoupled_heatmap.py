@@ -133,11 +133,11 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.8), layout="constrained", share
 lowest = min(error.min() for error in errors.values())
 quarter = 10**0.25  # half the distance of neighbors on the grids
 panels = (
-    ("coupled", 1 + 0 * rates),
-    ("decoupled", 1 + 0 * rates),
-    ("decoupled", rates),
+    ("coupled", "λ", 1 + 0 * rates),
+    ("decoupled", "λ", 1 + 0 * rates),
+    ("decoupled", "ηλ", rates),
 )
-for ax, (mode, factor) in zip(axes, panels):
+for ax, (mode, name, factor) in zip(axes, panels):
     edges = np.append(grids[mode] / quarter, grids[mode][-1] * quarter)
     for i, rate in enumerate(rates):
         image = ax.pcolormesh(
@@ -150,11 +150,15 @@ for ax, (mode, factor) in zip(axes, panels):
         )
     style = {"color": "#D55E00", "mfc": "white", "ms": 8, "lw": 2.5}
     ax.plot(best[mode] * factor, rates, "o-", label="best at each rate", **style)
-    ax.set(xscale="log", yscale="log", title=mode, xlabel="λ (reg_lambda)")
-axes[2].set(xlabel="ηλ (the λ of the paper)")
+    ax.set(xscale="log", yscale="log", title=f"{mode}, against {name}")
+axes[0].set_xlabel("λ (reg_lambda)")
+axes[1].set_xlabel("λ (reg_lambda)")
+axes[2].set_xlabel("ηλ (the λ of the paper)")
 axes[0].set_ylabel("learning rate η")
 figure.colorbar(image, ax=axes, extend="max", label="test error, %")
-figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", frameon=False)
+ax.fill([], [], fc="white", ec="black", lw=0.8, label="not computed")
+legend = {"loc": "outside upper left", "ncols": 2, "frameon": False}
+figure.legend(*ax.get_legend_handles_labels(), **legend)
 
 # %%
 # References

@@ -54,7 +54,7 @@ figure = plt.figure(figsize=(10, 8), layout="constrained")
 rows = figure.subfigures(2, 1)
 for row, (name, network) in zip(rows, networks.items()):
     row.suptitle(f"{name}, λ = {network.reg_lambda:g}")
-    images, histograms = row.subfigures(1, 2, width_ratios=[1.1, 1])
+    images, histograms = row.subfigures(1, 2, width_ratios=[1, 1.15])
     WeightsDisplay.from_estimator(network, ax=images.subplots(1, 2))
     WeightsDisplay.from_estimator(
         network, kind="histogram", ax=histograms.subplots(1, 2)

@@ -45,11 +45,13 @@ model = RegMLPRegressorCV(
 # %%
 # Above, the scores; below, what the path on all data leaves of each input: the norm of
 # the weights that start at it. The vertical line is the chosen λ.
-figure, axes = plt.subplots(2, 1, figsize=(7.5, 7.5), layout="constrained")
-LambdaValidationDisplay.from_estimator(model, ax=axes[0])
-LambdaPathDisplay.from_estimator(model, coefs=model.path_.coefs, ax=axes[1])
-axes[0].set_ylabel("R²")
-axes[1].set_ylim(-0.03, 0.8)  # the dense end lies above
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(7.5, 6.5), sharex=True, layout="constrained"
+)
+LambdaValidationDisplay.from_estimator(model, ax=above)
+LambdaPathDisplay.from_estimator(model, ax=below)
+above.set_xlabel(None)
+below.set_ylim(-0.01, 0.35)  # the dense end lies above
 
 # %%
 best = model.reg_lambdas_[np.nanargmax(model.mean_scores_)]

@@ -21,14 +21,18 @@ import matplotlib.pyplot as plt
 from skreg.displays import ShrinkageDisplay
 
 penalties = ["l1", "l2", "elasticnet"]
-figure = plt.figure(figsize=(9, 6.5), layout="constrained")
-above, below = figure.subfigures(2, 1)
-sgd = ShrinkageDisplay.from_penalties(penalties, ax=above.subplots(1, 3))
-adam = ShrinkageDisplay.from_penalties(
-    penalties, solver="adam", ax=below.subplots(1, 3)
+figure, (above, below) = plt.subplots(
+    2, 3, figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
 )
-above.suptitle("plain SGD")
-below.suptitle("Adam")
+sgd = ShrinkageDisplay.from_penalties(penalties, ax=above)
+adam = ShrinkageDisplay.from_penalties(penalties, solver="adam", ax=below)
+above[0].set_ylabel("weight, plain SGD")
+below[0].set_ylabel("weight, Adam")
+for ax in above:
+    ax.set_xlabel(None)
+for ax in below:
+    ax.set_title(None)
+below[-1].get_legend().remove()
 
 # %%
 # L1 takes a constant step and arrives at exactly 0 after w / (ηλ) = 10 steps. L2 takes

@@ -20,12 +20,11 @@ import numpy as np
 from skreg.displays import PenaltyDisplay
 from skreg.penalties import MCP, SCAD, GroupLasso, SparseGroupLasso
 
-figure = plt.figure(figsize=(9.5, 7), layout="constrained")
-above, below = figure.subfigures(2, 1)
+figure, (above, below) = plt.subplots(2, 3, figsize=(9.5, 7), layout="constrained")
 single = PenaltyDisplay.from_penalties(
-    ["l1", "l2", "elasticnet", MCP(), SCAD()], ax=above.subplots(1, 3)
+    ["l1", "l2", "elasticnet", MCP(), SCAD()], ax=above
 )
-above.suptitle("single weights (λ = 1, step of the prox 1)")
+above[1].set_title("single weights (λ = 1, step of the prox 1)")
 
 # %%
 # Penalties of groups
@@ -38,8 +37,8 @@ groups = [
     GroupLasso(weighted=False),
     SparseGroupLasso(weighted=False),
 ]
-group = PenaltyDisplay.from_penalties(groups, others=[1.5], ax=below.subplots(1, 3))
-below.suptitle("groups: w in the row (w, 1.5)")
+group = PenaltyDisplay.from_penalties(groups, others=[1.5], ax=below)
+below[1].set_title("groups: w in the row (w, 1.5)")
 
 # %%
 # The same in numbers: the largest |w| that the prox sets to 0, and how much it takes
