@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
-from skreg._path import reg_mlp_path
+from skreg._path import RegMLPPath, reg_mlp_path
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
 
 __version__ = version("skreg")
@@ -12,6 +12,7 @@ __version__ = version("skreg")
 __all__ = [
     "RegMLPClassifier",
     "RegMLPClassifierCV",
+    "RegMLPPath",
     "RegMLPRegressor",
     "RegMLPRegressorCV",
     "convert_lambda",

@@ -4,7 +4,7 @@ import copy
 import warnings
 from dataclasses import dataclass, replace
 from itertools import chain
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import minimize
@@ -35,6 +35,9 @@ _SAME_BRANCH = 0.7
 # and down to one where they are many. They are better if they are so by this share.
 _FEW_UNITS, _WORTH_IT = 3, 3e-3
 _MAX_EXTENSION = 20
+_WRONG_GRID = (
+    "reg_lambdas must be an int >= 2 or a sequence of finite floats >= 0. Got {!r}."
+)
 
 
 @dataclass
@@ -44,7 +47,7 @@ class RegMLPPath:
     With hidden layers lambda rises, without them it falls. All arrays have one entry
     per lambda.
 
-    Attributes
+    Parameters
     ----------
     reg_lambdas : ndarray
         The grid.
@@ -60,6 +63,21 @@ class RegMLPPath:
         an input to an output.
     n_iter : ndarray of int
         Iterations or epochs spent, those of restarts and the way back included.
+
+    See Also
+    --------
+    reg_mlp_path : Returns it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skreg import RegMLPRegressor, reg_mlp_path
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> lasso = RegMLPRegressor((), penalty="l1", solver="lbfgs")
+    >>> path = reg_mlp_path(scale(X), scale(y), estimator=lasso, reg_lambdas=4)
+    >>> path.reg_lambdas.round(4).tolist(), path.n_features.tolist()
+    ([0.5865, 0.0586, 0.0059, 0.0006], [0, 5, 8, 10])
     """
 
     reg_lambdas: np.ndarray
@@ -148,7 +166,8 @@ def reg_mlp_path(
     hidden units or more, networks in between are tried. In the end, no network is
     worse, at its own lambda, than another one of the path (but the last one, where
     `max_features` or `max_units` rule the better one out). So the objective rises with
-    lambda, and the penalty divided by lambda falls. Fits end where the objective falls
+    lambda, and the penalty divided by lambda falls (not of MCP and SCAD, whose values
+    are not linear in lambda). Fits end where the objective falls
     by less than 0.03 % in 10 iterations (0.02 % for the first), or at up to 30 times
     `tol`: the next fit goes on where one stops.
 
@@ -177,6 +196,8 @@ def reg_mlp_path(
             f"{type(estimator).__name__}."
         )
     _check_integer("n_init", n_init)
+    if not (isinstance(eps, Real) and 0 < eps < 1):
+        raise ValueError(f"eps must be a float in (0, 1). Got {eps!r}.")
     with single_blas_thread():
         estimator = clone(estimator)
         training = estimator._prepare(X, y, sample_weight)
@@ -279,6 +300,12 @@ class _Fit:
     def objective(self):
         return self.data_loss + self.penalty
 
+    @property
+    def has_diverged(self):
+        failed = self.result.status is Status.NON_FINITE
+        is_kept = self.monitor.best_theta is not None
+        return (failed and not is_kept) or not np.isfinite(self.theta).all()
+
     def coefs(self, network):
         return network.coefs(self.theta)
 
@@ -344,12 +371,11 @@ class Walk:
     def grid(self, reg_lambdas, eps=1e-3):
         """The grid in the order of this path."""
         if isinstance(reg_lambdas, Integral) and not isinstance(reg_lambdas, bool):
-            if reg_lambdas < 2 or not 0 < eps < 1:
-                raise ValueError(
-                    "reg_lambdas must be an int >= 2 or a grid, and eps in (0, 1). Got "
-                    f"{reg_lambdas!r} and {eps!r}."
-                )
-            top = _reference_lambda(self._twin, self._twin_theta, self.is_linear)
+            if reg_lambdas < 2:
+                raise ValueError(_WRONG_GRID.format(reg_lambdas))
+            top = _reference_lambda(
+                self._twin, self._twin_theta, self.training.targets, self.is_linear
+            )
             values = np.geomspace(eps * top, top, reg_lambdas)
             ratio = None if self.is_linear else eps ** (-1 / (reg_lambdas - 1))
         else:
@@ -417,7 +443,13 @@ class Walk:
         """Continue a fit with the tolerance of the estimator, if that differs."""
         if self._solver is self._full_solver:
             return fit
-        return self._solve(fit.lam, fit.theta, self._full_solver)
+        new = self._solve(fit.lam, fit.theta, self._full_solver)
+        parts = [r for r in (fit.result, new.result) if r.n_iter] or [new.result]
+        history = {
+            k: [v for r in parts for v in r.history[k]] for k in new.result.history
+        }
+        n_iter = sum(r.n_iter for r in parts)
+        return replace(new, result=replace(new.result, n_iter=n_iter, history=history))
 
     def _return(self, fits):
         """Fit networks again from their sparser neighbors; keep the better ones."""
@@ -572,10 +604,7 @@ def _check_grid(reg_lambdas):
         or not values.size
         or not (np.isfinite(values).all() and values[0] >= 0)
     ):
-        raise ValueError(
-            "reg_lambdas must be an int >= 2 or a sequence of finite floats >= 0. Got "
-            f"{reg_lambdas!r}."
-        )
+        raise ValueError(_WRONG_GRID.format(reg_lambdas))
     return values
 
 
@@ -611,7 +640,7 @@ def _null_theta(twin):
     return theta
 
 
-def _reference_lambda(twin, theta, is_linear):
+def _reference_lambda(twin, theta, targets, is_linear):
     """Unit of the grid: lambda_max of the generalized linear model, or the like."""
     penalty, (shape,) = twin.penalties[0], twin.network.shapes
     if penalty is None:
@@ -620,7 +649,7 @@ def _reference_lambda(twin, theta, is_linear):
             "give 'reg_lambdas' as a grid."
         )
     gradient = twin.data_value_grad(theta)[1].astype(np.float64)
-    if not gradient.any():
+    if _is_rounding(twin, gradient, targets):
         return 1.0
     try:
         penalty.validate(shape)
@@ -638,6 +667,18 @@ def _reference_lambda(twin, theta, is_linear):
     if is_linear:  # with no curvature where a constant predicts perfectly
         return 10 * _largest_curvature(twin, theta) or 1.0
     return np.linalg.norm(gradient[: twin.network.n_weights].reshape(shape), 2)
+
+
+def _is_rounding(twin, gradient, targets):
+    """Whether the gradient of the null model is 0 up to rounding: nothing tells y."""
+    if twin.penalize_intercepts:  # theirs is not 0
+        return not gradient.any()
+    X, n_weights = twin._X, twin.network.n_weights
+    # As at intercepts without rounding, where their gradient is 0.
+    shift = np.outer(twin.input_mean, gradient[n_weights:])
+    weights = gradient[:n_weights].reshape(shift.shape) - shift
+    size = max(X.max(), -X.min()) * np.abs(targets).max()
+    return np.abs(weights).max() <= np.finfo(twin.dtype).eps * size
 
 
 def _largest_curvature(problem, theta):

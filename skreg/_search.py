@@ -1,15 +1,18 @@
 """Cross-validation: the lambda of the best score, along warm-started paths."""
 
+import copy
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import check_cv
+from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -25,9 +28,15 @@ from skreg._threads import single_blas_thread
 
 # Parameters of the network that the search sets itself or has no use for.
 _LEFT_OUT = {"reg_lambda", "warm_start"}
+# What a fitted network knows besides its public attributes.
+_STATE = {"_rng", "_solver_state", "_no_improvement_count", "_target_type"}
 _NO_ROUTING = (
     "fit got unexpected arguments: {names}. Without metadata routing it takes "
     "sample_weight and groups; see sklearn.set_config(enable_metadata_routing=True)."
+)
+_NO_REFIT = (
+    "This {name} was fitted with refit=False: there are scores and reg_lambda_, but no "
+    "network. Fit it with refit=True, or fit a {network} with this reg_lambda."
 )
 
 
@@ -87,14 +96,18 @@ class _SearchCV:
 
     def _search(self, X, y, sample_weight, params):
         self._check_search_parameters()
+        self._forget()
+        given = X, y
         X, y = validation.check_X_y(self, X, y, True, **self._y_options)
         weights = validation.check_sample_weight(sample_weight, X)
         network = self._network()
         training = network._prepare(X, y, weights)
+        if hasattr(self, "feature_names_in_"):
+            network.feature_names_in_ = self.feature_names_in_
         validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
         split_params, score_params = self._route(weights, params)
-        cv = check_cv(self.cv, y, classifier=is_classifier(self))
-        splits = list(cv.split(X, y, **split_params))
+        data = _Data(X, y, weights, indexable(*given))
+        splits = self._split(data, training, split_params, score_params)
 
         walk, fits = Walk(network, training), None
         grid, jobs = walk.grid(self.reg_lambdas), []
@@ -103,7 +116,7 @@ class _SearchCV:
             grid = Grid(np.array([fit.lam for fit in fits]))
         elif self.refit:
             jobs.append(delayed(_with_config)(get_config(), walk.run, grid))
-        fold = (get_config(), _score_fold, network, X, y, weights, grid, score_params)
+        fold = (get_config(), _score_fold, network, data, grid, score_params)
         jobs += [delayed(_with_config)(*fold, *split) for split in splits]
         # Threads, whatever the backend: the compiled core releases the GIL.
         done = Parallel(n_jobs=self.n_jobs, require="sharedmem")(jobs)
@@ -122,6 +135,35 @@ class _SearchCV:
             raise validation.parameter_error(self, "selection", "'best' or '1se'")
         if not isinstance(self.refit, bool | np.bool_):
             raise validation.parameter_error(self, "refit", "True or False")
+        is_count = isinstance(self.n_jobs, Integral) and self.n_jobs != 0
+        if self.n_jobs is not None and not is_count:
+            raise validation.parameter_error(self, "n_jobs", "None or an int, not 0")
+
+    def _forget(self):
+        """Remove what an earlier fit has left; without refit, nothing replaces it."""
+        for name in list(vars(self)):
+            if name in _STATE or (name.endswith("_") and not name.startswith("_")):
+                delattr(self, name)
+
+    def _split(self, data, training, split_params, score_params):
+        """List of (training rows, test rows)."""
+        cv = check_cv(self.cv, data.y, classifier=is_classifier(self))
+        splits = list(cv.split(*data.given, **split_params))
+        if not splits:
+            raise validation.parameter_error(
+                self, "cv", "a source of at least one split, such as an unused iterator"
+            )
+        weights = training.weights if self.scoring == "loss" else data.weights
+        if score_params is not None:
+            weights = score_params.get("sample_weight")
+        for k, (_, test) in enumerate(splits):
+            if weights is not None and not np.asarray(weights)[test].any():
+                raise ValueError(
+                    f"All test rows of fold {k} have weight 0, by sample_weight or "
+                    "class_weight: it has no score. Leave such rows out, or change "
+                    "'cv'."
+                )
+        return splits
 
     def _network(self):
         """The network to be fitted, with a seed that all fits share."""
@@ -164,9 +206,9 @@ class _SearchCV:
         self.path_ = as_path(fits, walk.training)
         index = int(np.flatnonzero(self.path_.reg_lambdas == self.reg_lambda_)[0])
         chosen = walk.refine(fits[index])
-        network._finish(chosen.result, chosen.monitor, walk.training)
-        spent = fits[index].n_iter + (chosen.n_iter if chosen is not fits[index] else 0)
-        network.n_iter_ = max(1, spent)
+        n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
+        result = replace(chosen.result, n_iter=n_iter)
+        network._finish(result, chosen.monitor, walk.training)
         params = network.get_params(deep=False)
         fitted = {k: v for k, v in vars(network).items() if k not in params}
         self.__dict__.update(fitted)
@@ -183,7 +225,7 @@ class _SearchCV:
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="split")
-        router.add(splitter=check_cv(self.cv), method_mapping=mapping)
+        router.add(splitter=self.cv, method_mapping=mapping)
         scorer = validation.check_scorer(self)
         if scorer is not None:
             mapping = MethodMapping().add(caller="fit", callee="score")
@@ -207,6 +249,10 @@ class _SearchCV:
     # The fitted network --------------------------------------------------------------
 
     def __sklearn_is_fitted__(self):
+        if hasattr(self, "reg_lambda_") and not hasattr(self, "coefs_"):
+            names = {"name": type(self).__name__}
+            names["network"] = self._network_class.__name__
+            raise NotFittedError(_NO_REFIT.format(**names))
         return hasattr(self, "coefs_")
 
     @property
@@ -269,6 +315,14 @@ _SEARCH_ATTRIBUTES = (
 
 
 @dataclass
+class _Data:
+    X: np.ndarray  # or CSR matrix; checked, like y and weights
+    y: np.ndarray
+    weights: np.ndarray | None
+    given: list  # X and y as the user knows them, for splitter and scorers
+
+
+@dataclass
 class _FoldScores:
     test: list
     train: list
@@ -281,42 +335,58 @@ def _with_config(config, function, *args):
         return function(*args)
 
 
-def _score_fold(network, X, y, weights, grid, score_params, train, test):
+def _score_fold(network, data, grid, score_params, train, test):
     """Scores of a path on one fold."""
-    classes = getattr(network, "classes_", None)
-    network, train, test = clone(network), np.asarray(train), np.asarray(test)
-    training = network._prepare(
-        X[train], y[train], _rows(weights, train), classes=classes
-    )
+    on_all, network = network, clone(network)
+    train, test = (np.arange(data.X.shape[0])[rows] for rows in (train, test))
+    classes = getattr(on_all, "classes_", None)
+    weights = _rows(data.weights, train)
+    training = network._prepare(data.X[train], data.y[train], weights, classes=classes)
+    if hasattr(on_all, "feature_names_in_"):
+        network.feature_names_in_ = on_all.feature_names_in_
     walk = Walk(network, training)
-    fits = walk.run(grid)
-    scores = []
+    fits, scores = walk.run(grid), []
+    make_score = _own_score if score_params is None else _scorer
     for rows in (test, train):
-        score = _scorer(network, training, X, y, weights, rows, score_params)
-        scores.append([score(fit.theta) for fit in fits])
+        score = make_score(network, training, data, rows, score_params)
+        scores.append([np.nan if fit.has_diverged else score(fit) for fit in fits])
     return _FoldScores(*scores, walk.count)
 
 
-def _scorer(network, training, X, y, weights, rows, options):
-    """Function theta -> score on some rows."""
-    problem, y, weights = training.problem, y[rows], _rows(weights, rows)
+def _own_score(network, training, data, rows, options):
+    """Function fit -> default score, or minus the data loss, on some rows."""
+    problem, y, weights = training.problem, data.y[rows], _rows(data.weights, rows)
     targets = network._encode_validation_targets(y, problem.network.units[-1])
-    if options is not None:
-        weights, options = None, {k: _rows(v, rows) for k, v in options.items()}
-    elif network.scoring == "loss":
+    if network.scoring == "loss":
         weights = training.reweight(targets, weights)
-    inputs = validation.core_matrix(X[rows], training.dtype)
+    X = validation.core_matrix(data.X[rows], training.dtype)
     score = network._score_function(
-        inputs, y, targets, weights, problem.network, problem.loss, options
+        X, y, targets, weights, problem.network, problem.loss
     )
-    return lambda theta: score(theta) if np.isfinite(theta).all() else np.nan
+    return lambda fit: score(fit.theta)
+
+
+def _scorer(network, training, data, rows, options):
+    """Function fit -> what the scorer says of the fitted network on some rows."""
+    scorer = validation.check_scorer(network)
+    X, y = (_rows(values, rows) for values in data.given)
+    options = {name: _rows(value, rows) for name, value in options.items()}
+
+    def score(fit):
+        fitted = copy.copy(network).set_params(reg_lambda=fit.lam)
+        fitted._finish(fit.result, fit.monitor, training)
+        return float(scorer(fitted, X, y, **options))
+
+    return score
 
 
 def _rows(values, rows):
-    """Entries of what has one per row, else the whole."""
+    """Entries of what has one per row, in the type it has; else the whole."""
     if values is None or np.ndim(values) == 0:
         return values
-    return np.asarray(values)[rows]
+    if isinstance(values, list | tuple):
+        return [values[row] for row in rows]
+    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
 
 
 def _takes_weights(scorer):
@@ -335,9 +405,9 @@ cv : int, splitter, iterable or None, default=None
 n_jobs : int, default=None
     Threads that share the folds. The results do not depend on it.
 selection : {"best", "1se"}, default="best"
-    "best": the lambda of the best mean score; "1se": the largest one whose mean score
-    is within one standard error of it, for the simplest network that is not clearly
-    worse.
+    "best": the lambda of the best mean score, the largest one of equals; "1se": the
+    largest one whose mean score is within one standard error of it, for the simplest
+    network that is not clearly worse.
 refit : bool, default=True
     Whether to fit the network on all data: along the whole path, from which the one at
     the chosen lambda is taken."""
@@ -357,15 +427,18 @@ scores_, train_scores_ : ndarray of shape (n_folds, n_lambdas)
 mean_scores_, std_error_ : ndarray of shape (n_lambdas,)
     Mean of `scores_` over the folds, and its standard error.
 path_ : RegMLPPath
-    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``.
+    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as all
+    attributes below but `n_features_in_` and `feature_names_in_`.
 best_estimator_ : {network}
-    The fitted network alone. With ``refit=True``."""
+    The fitted network alone."""
 
 _SEARCH_NOTES = """\
 Each fold is a path of warm starts, see `reg_mlp_path`, with one seed for all. The
 network is the one at the chosen lambda of the path on all data; with lbfgs and hidden
-layers, fitted from there to the full tolerance. Folds run in threads with one BLAS
-thread each."""
+layers, fitted from there to the full tolerance. Its curves start where the fit at that
+lambda has started, on the path, and go on through the second fit; `n_iter_` counts
+both, and `path_.n_iter` all that the path has spent there. Folds run in threads with
+one BLAS thread each."""
 
 
 def _search_docstring(summary, base, network, example):

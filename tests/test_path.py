@@ -1,11 +1,15 @@
 """Paths along lambda, and lambda chosen by cross-validation along them."""
 
 import pickle
+import threading
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import (
@@ -168,6 +172,60 @@ def test_counts_are_those_of_a_fitted_network(diabetes, network_path):
     assert_allclose(network_path.data_loss[k], loss)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_networks_are_exchanged_where_another_one_is_better(diabetes, seed):
+    """ReLU networks of different branches, of which neighbors are not the best."""
+    params = TANH | {"activation": "relu", "random_state": seed}
+    model = RegMLPRegressor((5,), penalty="group_lasso", **params)
+    path = reg_mlp_path(
+        *diabetes, estimator=model, reg_lambdas=np.geomspace(1e-3, 1, 12)
+    )
+    values = path.penalty / path.reg_lambdas
+    at_lambdas = path.data_loss + np.outer(path.reg_lambdas, values)
+    assert (path.objective <= at_lambdas.min(axis=1) * (1 + 1e-12)).all()
+
+
+def test_automatic_grid_goes_on_until_no_weight_is_left(diabetes):
+    """The penalty of two layers grows like the root of the scale of the targets."""
+    X, y = diabetes[0], 100 * diabetes[1]
+    model = RegMLPRegressor((3,), penalty="l1", **TANH | {"activation": "identity"})
+    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=6)
+    unit = linear_path(X, y, penalty="l1", reg_lambdas=2).reg_lambdas[0]
+    ratio = 1e-3 ** (-1 / 5)
+    assert_allclose(path.reg_lambdas[:6], unit * 1e-3 * ratio ** np.arange(6))
+    assert_allclose(path.reg_lambdas[6:], unit * ratio ** np.arange(1, 2))
+    assert path.n_nonzero[5] > 0 == path.n_nonzero[6]
+
+
+@pytest.mark.parametrize("hidden", [(), (3,)], ids=str)
+@pytest.mark.parametrize("penalty", ["l1", "group_lasso", "l2"])
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [(0.0, "any"), (2.0, "any"), (0.1, "any"), (2.0, "far"), ("any", "constant")],
+)
+def test_grid_where_no_input_tells_the_target(inputs, targets, penalty, hidden):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 2)) if inputs == "any" else np.full((50, 2), inputs)
+    y = {"any": rng.normal(size=50), "constant": np.full(50, 0.1)}.get(targets)
+    y = 1e6 + rng.normal(size=50) if y is None else y
+    model = RegMLPRegressor(hidden, penalty=penalty, **TANH)
+    for loss in ("squared_error", "huber"):
+        model.set_params(loss=loss)
+        grid = reg_mlp_path(X, y, estimator=model, reg_lambdas=4).reg_lambdas
+        expected = np.geomspace(1e-3, 1, 4)
+        expected = expected[: len(grid)] if hidden else expected[::-1]
+        assert_allclose(grid[:4], expected)
+
+
+def test_weak_inputs_are_no_rounding():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    unit, weak = (
+        linear_path(X, share * X[:, 0] + 3, penalty="l1", reg_lambdas=2).reg_lambdas[0]
+        for share in (1, 1e-9)
+    )
+    assert_allclose(weak, 1e-9 * unit, rtol=1e-5)
+
+
 CASES = [
     (load_diabetes, RegMLPRegressor, "l1"),
     (load_diabetes, RegMLPRegressor, "group_lasso"),
@@ -178,15 +236,19 @@ CASES = [
 
 @pytest.mark.parametrize(("load", "network", "penalty"), CASES)
 def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty):
-    X, y = load(return_X_y=True)
+    X, y = (values[:600] for values in load(return_X_y=True))
     X, y = scale(X), scale(y) if network is RegMLPRegressor else y
-    model = network((10,), penalty=penalty, **TANH)
-    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=np.geomspace(1e-3, 0.3, 50))
-    cold = [clone(model).set_params(reg_lambda=lam) for lam in path.reg_lambdas[::5]]
-    cold = [network.fit(X, y) for network in cold]
-    assert (path.objective[::5] <= 1.01 * np.array([m.loss_ for m in cold])).all()
-    # Usually a third or less; the benchmark reports times.
-    assert path.n_iter.sum() <= 5 * sum(m.n_iter_ for m in cold) / 2
+    shares, n_warm, n_cold = [], 0, 0
+    for seed in range(3):
+        model = network((5,), penalty=penalty, **TANH | {"random_state": seed})
+        grid = np.geomspace(1e-3, 0.3, 50)
+        path = reg_mlp_path(X, y, estimator=model, reg_lambdas=grid)
+        cold = [clone(model).set_params(reg_lambda=lam).fit(X, y) for lam in grid]
+        shares.append(path.objective / [model.loss_ for model in cold])
+        n_warm += path.n_iter.sum()
+        n_cold += sum(model.n_iter_ for model in cold)
+    assert (np.exp(np.log(shares).mean(axis=0)) <= 1.01).all()
+    assert n_warm <= n_cold / 3
 
 
 def test_path_of_one_lambda_is_a_cold_fit(diabetes):
@@ -318,7 +380,8 @@ def test_stochastic_solvers_walk_too(binary, solver):
         ({}, {"reg_lambdas": 1}, "reg_lambdas must be an int >= 2"),
         ({}, {"reg_lambdas": [-1.0]}, "sequence of finite floats >= 0"),
         ({}, {"reg_lambdas": "auto"}, "sequence of finite floats >= 0"),
-        ({}, {"eps": 2.0}, r"eps in \(0, 1\)"),
+        ({}, {"eps": 2.0}, r"eps must be a float in \(0, 1\). Got 2.0"),
+        ({}, {"eps": "a"}, r"eps must be a float in \(0, 1\). Got 'a'"),
         ({}, {"n_init": 0}, "n_init must be an int >= 1"),
         ({}, {"max_features": 0}, "max_features must be an int >= 1"),
         ({"hidden_layer_sizes": ()}, {"max_units": 1}, "needs hidden layers"),
@@ -527,6 +590,127 @@ def test_metadata_routing(binary):
     assert not np.array_equal(model.scores_, expected.scores_)
 
 
+@pytest.mark.parametrize("routing", [False, True])
+def test_iterators_give_their_splits_once(binary, routing):
+    X, y = binary
+    expected = RegMLPClassifierCV(**LBFGS | {"cv": StratifiedKFold(3)}).fit(X, y)
+    model = clone(expected).set_params(cv=StratifiedKFold(3).split(X, y))
+    with sklearn.config_context(enable_metadata_routing=routing):
+        assert_same_search(model.fit(X, y), expected)
+        with pytest.raises(ValueError, match=r"'cv' parameter .* at least one split"):
+            model.fit(X, y)
+        with pytest.raises(ValueError, match=r"'cv' parameter .* at least one split"):
+            model.set_params(cv=[]).fit(X, y)
+    assert_same_search(model, expected)
+
+
+class Watch:
+    """A scorer and splitter that notes what it is given."""
+
+    def __init__(self):
+        self.lambdas, self.networks, self.given = [], [], []
+
+    def __sklearn_clone__(self):
+        return self
+
+    def __call__(self, estimator, X, y):
+        self.lambdas.append(estimator.reg_lambda)
+        self.networks.append(estimator)
+        self.given.append((X, y))
+        return np.mean(estimator.predict(X) == np.asarray(y))
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 3
+
+    def split(self, X, y=None, groups=None):
+        self.given.append((X, y))
+        return StratifiedKFold(3).split(X, y)
+
+
+CONTAINERS = {
+    "arrays": lambda X, y: (X, y),
+    "sparse": lambda X, y: (sparse.csr_array(X), y),
+    "lists": lambda X, y: (X.tolist(), y.tolist()),
+    "pandas": lambda X, y: (pd.DataFrame(X, columns=list("abcd")), pd.Series(y)),
+    "polars": lambda X, y: (pl.DataFrame(X, schema=list("abcd")), pl.Series(y)),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_scorer_and_splitter_see_what_the_user_gave(binary, container):
+    X, y = CONTAINERS[container](*binary)
+    has_names = container in ("pandas", "polars")
+    watch = Watch()
+    params = LBFGS | {"cv": watch, "penalty": "l1", "reg_lambdas": [1e-3, 0.1]}
+    model = RegMLPClassifierCV(**params, scoring=watch).fit(X, y)
+    assert watch.lambdas == [1e-3, 0.1] * 6
+    for given, expected in zip(watch.given[0], (X, y)):
+        assert given is expected
+    assert all(type(A) is type(X) and type(b) is type(y) for A, b in watch.given)
+    if container == "pandas":
+        _, test = next(StratifiedKFold(3).split(X, y))
+        pd.testing.assert_frame_equal(watch.given[1][0], X.iloc[test])
+        pd.testing.assert_series_equal(watch.given[1][1], y.iloc[test])
+    for network in watch.networks:
+        assert type(network) is RegMLPClassifier
+        assert hasattr(network, "feature_names_in_") == has_names
+        assert network.loss_ == network.loss_curve_[-1]
+    accuracy = clone(model).set_params(scoring=None).fit(X, y)
+    assert_same_search(model, accuracy)
+    assert list(getattr(model, "feature_names_in_", [])) == list("abcd") * has_names
+
+
+def test_a_fold_without_weight_is_named(binary):
+    X, y = binary
+    folds = list(StratifiedKFold(3).split(X, y))
+    weight = np.ones(len(y))
+    weight[folds[1][1]] = 0
+    model = RegMLPClassifierCV(**LBFGS)
+    for scoring in (None, "loss", "accuracy"):
+        model.set_params(scoring=scoring)
+        with pytest.raises(ValueError, match=r"fold 1 have weight 0, by sample_weight"):
+            model.fit(X, y, weight)
+    unweighted = model.set_params(scoring=lambda estimator, X, y: 0.0)
+    assert unweighted.fit(X, y, weight).scores_.shape[0] == 3
+    by_class = RegMLPClassifierCV(**LBFGS | {"cv": [(folds[0][0], y == "no")]})
+    by_class.set_params(class_weight={"no": 0, "yes": 1}, scoring="loss")
+    with pytest.raises(ValueError, match=r"fold 0 have weight 0, by .* class_weight"):
+        by_class.fit(X, y)
+
+
+def test_folds_share_the_threads(binary):
+    """With one thread, a fold would wait in vain for the other one."""
+    barrier = threading.Barrier(2)
+
+    def scorer(estimator, X, y):
+        barrier.wait(10)
+        return 0.0
+
+    params = LBFGS | {"cv": 2, "reg_lambdas": [0.1, 0.2], "refit": False}
+    model = RegMLPClassifierCV(**params, scoring=scorer, n_jobs=2).fit(*binary)
+    assert_array_equal(model.scores_, 0)
+
+
+class Configured(GroupLasso):
+    """Notes whether the caller's configuration is in force."""
+
+    seen = []
+
+    def value(self, W, lam=1.0):
+        self.seen.append((threading.get_ident(), sklearn.get_config()["assume_finite"]))
+        return super().value(W, lam)
+
+
+def test_threads_have_the_configuration_of_the_caller(binary):
+    Configured.seen.clear()
+    params = LBFGS | {"reg_lambdas": [0.1], "penalty": Configured()}
+    with sklearn.config_context(assume_finite=True):
+        RegMLPClassifierCV(**params, n_jobs=2).fit(*binary)
+    threads, assume_finite = zip(*Configured.seen)
+    assert set(threads) - {threading.get_ident()}
+    assert all(assume_finite)
+
+
 def test_a_class_may_be_missing_in_a_fold(multiclass):
     X, y = multiclass
     order = np.argsort(y)
@@ -560,12 +744,65 @@ def test_fitted_search_is_a_network(binary):
     assert type(refit) is RegMLPClassifier
 
 
+def test_the_chosen_network_is_fitted_to_the_full_tolerance(diabetes):
+    params = {"tol": 1e-5, "max_iter": 5000, "penalty": "l1", "reg_lambdas": 4}
+    model = RegMLPRegressorCV(**LBFGS | params).fit(*diabetes)
+    k = int(np.flatnonzero(model.path_.reg_lambdas == model.reg_lambda_)[0])
+    assert model.loss_ < model.path_.objective[k] * (1 - 1e-6)
+    assert model.optimality_ <= 1e-5
+    # The curves are those of the fit on the path and of the one that goes on from it.
+    curve = np.array(model.loss_curve_)
+    assert curve[0] > model.path_.objective[k]
+    assert np.isclose(curve, model.path_.objective[k], rtol=1e-12).any()
+    assert (np.diff(curve) <= 1e-12).all()
+    assert len(curve) == model.n_iter_ == model.t_ / len(diabetes[1])
+    assert len(curve) > 20
+    assert_allclose(curve, np.add(model.data_loss_curve_, model.penalty_curve_))
+
+
+def test_curves_of_a_network_that_needs_no_iteration(binary):
+    model = RegMLPClassifierCV(**LBFGS | {"reg_lambdas": [10.0, 20.0]}, penalty="l1")
+    model.fit(*binary)
+    assert not any(W.any() for W in model.coefs_)
+    assert len(model.loss_curve_) == model.n_iter_ == model.t_ / len(binary[1]) >= 1
+    assert_allclose(model.loss_, np.log(2), rtol=1e-6)
+
+
 def test_without_refit_there_are_scores_only(binary):
     X, y = binary
     model = RegMLPClassifierCV(**LBFGS, refit=False).fit(X, y)
     assert model.scores_.shape == (3, len(model.reg_lambdas_))
-    with pytest.raises(sklearn.exceptions.NotFittedError):
-        model.predict(X)
+    uses = (
+        lambda: model.predict(X),
+        lambda: model.compact(),
+        lambda: model.best_estimator_,
+        lambda: model.selected_features_,
+        lambda: model.refit_on_support(X, y),
+    )
+    for use in uses:
+        with pytest.raises(sklearn.exceptions.NotFittedError, match="refit=True"):
+            use()
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="not fitted yet"):
+        clone(model).predict(X)
+
+
+def test_without_refit_no_earlier_network_is_left(binary, multiclass):
+    model = RegMLPClassifierCV(**LBFGS).fit(*multiclass)
+    before = dict(vars(model))
+    model.set_params(refit=False)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.full((9, 4), np.nan), np.arange(9) % 2)
+    assert vars(model) == before | {"refit": False}
+    model.predict(multiclass[0])
+    model.fit(*binary)
+    fresh = clone(model).fit(*binary)
+    assert set(vars(model)) == set(vars(fresh))
+    assert_array_equal(model.scores_, fresh.scores_)
+    assert model.n_features_in_ == 4
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="refit=True"):
+        model.predict(binary[0])
+    model.set_params(refit=True).fit(*binary)
+    assert_array_equal(model.classes_, ["no", "yes"])
 
 
 def test_parameters_are_those_of_the_network():
@@ -601,7 +838,10 @@ def test_parameters_are_those_of_the_network():
     [
         ({"selection": "first"}, "'selection' parameter of RegMLPClassifierCV"),
         ({"refit": "yes"}, "'refit' parameter"),
-        ({"reg_lambdas": 0}, "reg_lambdas must be"),
+        ({"reg_lambdas": 1}, "int >= 2 or a sequence of finite floats >= 0. Got 1"),
+        ({"reg_lambdas": "a"}, "int >= 2 or a sequence of finite floats >= 0. Got 'a'"),
+        ({"n_jobs": 1.5}, "'n_jobs' parameter .* None or an int, not 0. Got 1.5"),
+        ({"n_jobs": 0}, "'n_jobs' parameter"),
         ({"solver": "newton"}, "'solver' parameter of RegMLPClassifierCV"),
         ({"scoring": lambda *args: np.nan}, "has a score in every fold"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skreg import RegMLPRegressor
+from skreg import RegMLPRegressor, RegMLPRegressorCV, reg_mlp_path
 from skreg._threads import single_blas_thread
 
 
@@ -141,6 +141,27 @@ def test_networks_train_with_one_blas_thread():
     RegMLPRegressor(
         (3,), early_stopping=True, scoring=spy_on_threads(seen), n_iter_no_change=2
     ).fit(X, X[:, 0])
+    assert len(seen) > 1
+    assert all(threads == [1] for threads in seen)
+    assert blas_threads() == [2]
+
+
+def test_folds_train_with_one_blas_thread():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    seen, params = [], {"solver": "lbfgs", "reg_lambdas": [0.1, 0.2], "cv": 2}
+    scorer = spy_on_threads(seen)
+    RegMLPRegressorCV((3,), **params, n_jobs=2, scoring=scorer).fit(X, X[:, 0])
+    assert seen == [[1]] * 8
+    assert blas_threads() == [2]
+
+
+def test_paths_train_with_one_blas_thread():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    seen = []
+    network = RegMLPRegressor(
+        (3,), early_stopping=True, scoring=spy_on_threads(seen), n_iter_no_change=2
+    )
+    reg_mlp_path(X, X[:, 0], estimator=network, reg_lambdas=[0.1, 0.2])
     assert len(seen) > 1
     assert all(threads == [1] for threads in seen)
     assert blas_threads() == [2]
