@@ -31,7 +31,7 @@ __all__ = [
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
 _BLUE, _RED, _GREEN, _, _ORANGE, _SKY, _ = _COLORS
 _DASHES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.5)))
-_DASHES += (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (2, 1, 2, 3))
+_DASHES += (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (7, 1.5, 2, 1.5))
 _GRAY = "0.55"
 _PENALTIES = ("l1", "l2", "elasticnet")
 _SOLVERS = ("sgd", "rmsprop", "adam")
@@ -127,15 +127,12 @@ def _add_legend(ax, handles=None, above=False):
     """Legend outside the axes, right of or above them, if there is room for it."""
     place = {"loc": "best", "fontsize": "x-small"}
     if _has_layout(ax):
-        place = {
-            "loc": "upper left",
-            "bbox_to_anchor": (1.02, 1.0),
-            "handlelength": 2.8,
-        }
-        if above:
-            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": 4}
-        place |= {"borderaxespad": 0.0, "frameon": False, "columnspacing": 1.2}
-    ax.legend(handles=handles, **{"fontsize": "small", **place})
+        place = {"fontsize": "small", "frameon": False, "borderaxespad": 0.0}
+        place |= {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "handlelength": 2.8}
+    if _has_layout(ax) and above:
+        place |= {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "handlelength": 2}
+        place |= {"ncols": 4, "columnspacing": 1.2}
+    ax.legend(handles=handles, **place)
 
 
 def _style(k):
@@ -144,12 +141,12 @@ def _style(k):
     return {"color": _COLORS[k % n], "ls": _DASHES[(k + k // n) % n], "lw": 1.8}
 
 
-def _log_axis(ax, multiples):
-    """Logarithmic y axis with plain numbers at these multiples of powers of 10."""
+def _log_axis(ax):
+    """Logarithmic y axis with plain numbers: 1, 2, 5, 10, ..."""
     from matplotlib.ticker import LogLocator
 
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=multiples))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
 
@@ -189,10 +186,8 @@ def _check_grid(reg_lambdas, reg_lambda):
 
 def _check_penalties(penalties, shape):
     """Return the penalties as objects that fit a matrix of the shape."""
-    is_list = (
-        isinstance(penalties, list | tuple) and penalties and None not in penalties
-    )
-    _check("penalties", penalties, lambda _: is_list, "a list of str or Penalty")
+    is_ok = isinstance(penalties, list | tuple) and penalties and None not in penalties
+    _check("penalties", penalties, lambda _: is_ok, "a list of str or Penalty")
     penalties = [check_penalty(penalty) for penalty in penalties]
     for penalty in penalties:
         penalty.validate(shape)
@@ -375,6 +370,8 @@ class LambdaValidationDisplay(_FittedDisplay):
         self.reg_lambdas = _check_grid(reg_lambdas, reg_lambda)
         n = len(self.reg_lambdas)
         self.scores, self.std_error = _mean_and_error(scores, std_error, n)
+        is_known = np.isfinite(self.scores).any()
+        _check("scores", self.scores, lambda _: is_known, "finite for at least one λ")
         self.train_scores = self.train_std_error = None
         if train_scores is not None:
             summary = _mean_and_error(train_scores, train_std_error, n)
@@ -488,7 +485,9 @@ class LossCurveDisplay(_FittedDisplay):
         ax.plot(epochs, self.objective, "k-", lw=2.5, label="objective")
         ax.plot(epochs, self.data_loss, "--", color=_BLUE, label="data loss")
         ax.plot(epochs, self.penalty, "-.", color=_RED, label="penalty")
-        ax.set(xlabel="iteration (epoch)", ylabel="loss, mean per sample")
+        ax.set_xlabel("iteration (epoch)")
+        ax.set_ylabel("loss, mean per sample", labelpad=0)
+        ax.locator_params(axis="x", integer=True)
         handles = ax.get_lines()
         if self.validation is not None:
             shared = self.validation_name == "validation loss"
@@ -499,7 +498,7 @@ class LossCurveDisplay(_FittedDisplay):
             if not shared:
                 target.set_ylabel(self.validation_name, color=_GREEN)
         if self.data_loss.min() > 0 and self.penalty.min() > 0:
-            _log_axis(ax, (1, 2, 5))
+            _log_axis(ax)
         _add_legend(ax, handles, above=True)
 
 
@@ -534,7 +533,8 @@ class WeightsDisplay(_FittedDisplay):
         _check("len(coefs)", len(coefs), lambda k: k > 0, "at least 1")
         self.coefs = [_check_shape("coefs", W, (None, None)) for W in coefs]
         self.kind = kind
-        self.names = names or [f"layer {k + 1}" for k in range(len(coefs))]
+        default = [f"layer {k + 1}" for k in range(len(coefs))]
+        self.names = default if names is None else names
         _check("len(names)", len(self.names), len(coefs).__eq__, len(coefs))
         self.sparsity = np.array([np.mean(W == 0) for W in self.coefs])
 
@@ -579,7 +579,7 @@ class WeightsDisplay(_FittedDisplay):
             style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}
             panel.bar(0.0, n_zeros, 0.6 * (edges[1] - edges[0]), **style)
             panel.locator_params(axis="x", nbins=4)
-            _log_axis(panel, (1, 3))
+            _log_axis(panel)
             panel.set(ylim=(0.7, None), xlabel="weight")
         axes[0].set_ylabel("number of weights")
         _add_legend(axes[-1])

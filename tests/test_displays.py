@@ -80,7 +80,7 @@ def one_of_each():
     return [
         (LambdaPathDisplay(LAMBDAS, curves, reg_lambda=0.1), 1),
         (LambdaValidationDisplay(LAMBDAS, SCORES, SCORES + 0.1), 1),
-        (LossCurveDisplay([3.0, 2.0], [0.5, 0.6], validation=[0.1, 0.2]), 1),
+        (LossCurveDisplay([3.0, 2.0], [0.0005, 0.6], validation=[0.1, 0.2]), 1),
         (WeightsDisplay(matrices), 2),
         (WeightsDisplay(matrices, kind="histogram"), 2),
         (WeightsDisplay(matrices[:1]), 1),
@@ -440,6 +440,8 @@ def test_validation_refuses_what_does_not_fit():
         LambdaValidationDisplay(LAMBDAS, SCORES.T)
     with pytest.raises(ValueError, match=r"`std_error` must have shape \(3,\)"):
         LambdaValidationDisplay(LAMBDAS, SCORES, std_error=[0.1])
+    with pytest.raises(ValueError, match="`scores` must be finite for at least one"):
+        LambdaValidationDisplay(LAMBDAS, [np.nan] * 3)
 
 
 # LossCurveDisplay --------------------------------------------------------------------
