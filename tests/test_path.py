@@ -217,6 +217,14 @@ def test_grid_where_no_input_tells_the_target(inputs, targets, penalty, hidden):
         assert_allclose(grid[:4], expected)
 
 
+def test_intercepts_without_rounding_leave_no_gradient():
+    """In single precision, the mean of 3000 equal targets is not quite the target."""
+    X = np.random.default_rng(0).normal(5, 1, size=(3000, 2)).astype(np.float32)
+    model = RegMLPRegressor((), penalty="l1", max_iter=1, random_state=0)
+    path = reg_mlp_path(X, np.full(3000, 0.7), estimator=model, reg_lambdas=2)
+    assert_allclose(path.reg_lambdas, [1, 1e-3])
+
+
 def test_weak_inputs_are_no_rounding():
     X = np.random.default_rng(0).normal(size=(50, 2))
     unit, weak = (
@@ -853,7 +861,8 @@ def test_wrong_parameters_leave_no_trace(binary, params, message):
     assert vars(model) == model.get_params(deep=False)
 
 
-def test_networks_that_diverge_are_not_chosen(regression):
+@pytest.mark.parametrize("scoring", [None, "loss", "r2"])
+def test_networks_that_diverge_are_not_chosen(regression, scoring):
     model = RegMLPRegressorCV(
         (5,),
         solver="sgd",
@@ -862,6 +871,7 @@ def test_networks_that_diverge_are_not_chosen(regression):
         reg_lambdas=[1e-3, 1e6],
         cv=3,
         random_state=0,
+        scoring=scoring,
         refit=False,
     ).fit(*regression)
     assert np.isnan(model.mean_scores_[1])
