@@ -7,8 +7,23 @@ arrays alone, again, and on other axes. Only `plot` imports matplotlib.
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_is_fitted
 
+from skreg._drawing import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    RED,
+    SKY,
+    Display,
+    FittedDisplay,
+    add_legend,
+    check,
+    check_shape,
+    curve_style,
+    lambda_axis,
+    log_axis,
+)
 from skreg._network import Network
 from skreg._path import RegMLPPath
 from skreg._problem import Problem
@@ -27,180 +42,28 @@ __all__ = [
     "WeightsDisplay",
 ]
 
-# Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
-_BLUE, _RED, _GREEN, _, _ORANGE, _SKY, _ = _COLORS
-_DASHES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.5)))
-_DASHES += (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (7, 1.5, 2, 1.5))
-_GRAY = "0.55"
 _PENALTIES = ("l1", "l2", "elasticnet")
 _SOLVERS = ("sgd", "rmsprop", "adam")
 
 
-class _Display:
-    """Base of the displays, which define `_draw` and, if not 1, `_n_panels`."""
-
-    _n_panels = 1
-
-    def plot(self, ax=None):
-        """Draw the stored arrays.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or array of Axes, default=None
-            One Axes per panel, or a single one, which is then divided; None makes a
-            figure.
-
-        Returns
-        -------
-        self
-            With `ax_`, an Axes or an array of one Axes per panel, and `figure_`.
-        """
-        axes = self._make_axes(ax)
-        self.ax_ = axes[0] if self._n_panels == 1 else axes
-        self.figure_ = axes[0].figure
-        self._draw(self.ax_)
-        return self
-
-    def _make_axes(self, ax):
-        """Axes of the panels: new ones, those given, or a given one divided."""
-        name, n = type(self).__name__, self._n_panels
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            message = f"{name} needs matplotlib: run `pip install skreg[plot]`."
-            raise ImportError(message) from error
-        if ax is None:
-            size = (6.0, 4.0) if n == 1 else (1.5 + 2.5 * n, 3.6)
-            figure = plt.figure(figsize=size, layout="constrained")
-            return figure.subplots(1, n, squeeze=False)[0]
-        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-        _check("ax", len(axes), lambda k: k in (1, n), f"None, one Axes or {n}")
-        if len(axes) == n:
-            return axes
-        spec, allowed = axes[0].get_subplotspec(), f"made by `subplots`, or {n} Axes"
-        _check("ax", axes[0], lambda _: spec is not None, allowed)
-        axes[0].set_axis_off()
-        wspace = None if _has_layout(axes[0]) else 0.6
-        return spec.subgridspec(1, n, wspace=wspace).subplots(squeeze=False)[0]
-
-
-class _FittedDisplay(_Display):
-    """Base of the displays of fitted estimators, which define `_read`."""
-
-    @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **options):
-        """Draw what a fitted estimator has stored.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Fitted, of the kind that the description of the class names.
-        ax : matplotlib Axes or array of Axes, default=None
-            As in `plot`.
-        **options : dict
-            Arguments of the constructor, in place of what the estimator has stored.
-
-        Returns
-        -------
-        display
-            The display, drawn.
-        """
-        try:
-            stored = cls._read(estimator, options)
-        except AttributeError as error:
-            check_is_fitted(estimator, "n_features_in_")
-            message = f"{cls.__name__} cannot draw this estimator: {error}."
-            raise TypeError(message) from error
-        return cls(**{**stored, **options}).plot(ax)
-
-
-def _has_layout(ax):
-    """Whether the figure makes room for what is outside the axes."""
-    from matplotlib.layout_engine import PlaceHolderLayoutEngine
-
-    engine = ax.figure.get_layout_engine()
-    return not isinstance(engine, PlaceHolderLayoutEngine | None)
-
-
-def _add_legend(ax, handles=None, above=False):
-    """Legend outside the axes, right of or above them, if there is room for it."""
-    place = {"loc": "best", "fontsize": "x-small"}
-    if _has_layout(ax):
-        place = {"fontsize": "small", "frameon": False, "borderaxespad": 0.0}
-        place |= {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "handlelength": 2.8}
-    if _has_layout(ax) and above:
-        place |= {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "handlelength": 2}
-        place |= {"ncols": 4, "columnspacing": 1.2}
-    ax.legend(handles=handles, **place)
-
-
-def _style(k):
-    """Color and dashes of the k-th curve, different for 49 of them."""
-    n = len(_COLORS)
-    return {"color": _COLORS[k % n], "ls": _DASHES[(k + k // n) % n], "lw": 1.8}
-
-
-def _log_axis(ax):
-    """Logarithmic y axis with plain numbers: 1, 2, 5, 10, ..."""
-    from matplotlib.ticker import LogLocator
-
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
-
-
-def _lambda_axis(ax, reg_lambdas, chosen):
-    """Logarithmic λ, but linear from 0 to the smallest positive λ; mark the chosen."""
-    if chosen is not None:
-        ax.axvline(chosen, color="k", lw=1, ls="--", label=f"chosen λ = {chosen:.3g}")
-    if np.min(reg_lambdas) > 0:
-        ax.set_xscale("log")
-    else:
-        positive = reg_lambdas[reg_lambdas > 0] if np.any(reg_lambdas) else np.ones(1)
-        ax.set_xscale("symlog", linthresh=positive.min())
-        ax.set_xlim(-0.2 * positive.min(), 1.5 * positive.max())
-    ax.set_xlabel("regularization strength λ (reg_lambda)", labelpad=0)
-
-
-def _check(name, value, is_allowed, allowed):
-    """Raise an error unless the value is allowed; one of a wrong type is not."""
-    try:
-        is_fine = is_allowed(value)
-    except (TypeError, ValueError):
-        is_fine = False
-    if not is_fine:
-        raise ValueError(f"`{name}` must be {allowed}; got {value!r}.")
-
-
 def _check_grid(reg_lambdas, reg_lambda):
     """Return the grid as an array; the chosen λ may be None."""
-    grid = _check_shape("reg_lambdas", reg_lambdas, (None,))
+    grid = check_shape("reg_lambdas", reg_lambdas, (None,))
     is_fine = grid.size and 0 <= grid.min() and grid.max() < np.inf
-    _check("reg_lambdas", grid, lambda _: is_fine, "at least one finite value >= 0")
+    check("reg_lambdas", grid, lambda _: is_fine, "at least one finite value >= 0")
     if reg_lambda is not None:
-        _check("reg_lambda", reg_lambda, lambda lam: 0 <= lam < np.inf, "None or >= 0")
+        check("reg_lambda", reg_lambda, lambda lam: 0 <= lam < np.inf, "None or >= 0")
     return grid
 
 
 def _check_penalties(penalties, shape):
     """Return the penalties as objects that fit a matrix of the shape."""
     is_ok = isinstance(penalties, list | tuple) and penalties and None not in penalties
-    _check("penalties", penalties, lambda _: is_ok, "a list of str or Penalty")
+    check("penalties", penalties, lambda _: is_ok, "a list of str or Penalty")
     penalties = [check_penalty(penalty) for penalty in penalties]
     for penalty in penalties:
         penalty.validate(shape)
     return penalties
-
-
-def _check_shape(name, values, shape):
-    """Return values as a float array; None in `shape` stands for any length."""
-    values = np.asarray(values, dtype=np.float64)
-    fits = (length is None or length == n for length, n in zip(shape, values.shape))
-    if values.ndim != len(shape) or not all(fits):
-        raise ValueError(f"`{name}` must have shape {shape}; got {values.shape}.")
-    return values
 
 
 def _penalty_names(penalties):
@@ -216,7 +79,7 @@ def _score_name(estimator):
     return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
 
 
-class LambdaPathDisplay(_FittedDisplay):
+class LambdaPathDisplay(FittedDisplay):
     """Weights, or norms of groups of weights, against λ.
 
     Estimators: RegMLPClassifierCV and RegMLPRegressorCV with ``refit=True``. A path,
@@ -261,21 +124,21 @@ class LambdaPathDisplay(_FittedDisplay):
     def __init__(
         self, reg_lambdas, coefs, *, kind="inputs", layer=0, reg_lambda=None, names=None
     ):
-        _check("kind", kind, self._labels.__contains__, f"in {list(self._labels)}")
+        check("kind", kind, self._labels.__contains__, f"in {list(self._labels)}")
         self.reg_lambdas = _check_grid(reg_lambdas, reg_lambda)
-        _check("len(coefs)", len(coefs), len(self.reg_lambdas).__eq__, "one per λ")
-        _check("coefs[0]", coefs[0], len, "a list of matrices, a matrix or a vector")
+        check("len(coefs)", len(coefs), len(self.reg_lambdas).__eq__, "one per λ")
+        check("coefs[0]", coefs[0], len, "a list of matrices, a matrix or a vector")
         self.ylabel = "weight" if np.ndim(coefs[0][0]) == 0 else self._labels[kind]
         if np.ndim(coefs[0][0]) == 2:
             n = len(coefs[0])
-            _check("layer", layer, range(-n, n).__contains__, f"in [{-n}, {n - 1}]")
+            check("layer", layer, range(-n, n).__contains__, f"in [{-n}, {n - 1}]")
             coefs = [matrices[layer] for matrices in coefs]
             self.ylabel += f", layer {layer % n + 1}"
         values = np.stack(coefs)
         axis = 2 if kind == "units" and values.ndim == 3 else 1
         names = range(values.shape[axis]) if names is None else names
         n = values.shape[axis]
-        _check("len(names)", len(names), n.__eq__, n)
+        check("len(names)", len(names), n.__eq__, n)
         self.names = [str(name) for name in names]
         if values.ndim == 3 and kind == "weights":
             units = range(values.shape[2])
@@ -283,7 +146,7 @@ class LambdaPathDisplay(_FittedDisplay):
             values = values.reshape(len(values), -1)
         elif values.ndim == 3:
             values = np.linalg.norm(values, axis=3 - axis)
-        self.values = _check_shape("coefs", values, (len(self.reg_lambdas), None))
+        self.values = check_shape("coefs", values, (len(self.reg_lambdas), None))
         self.reg_lambda = reg_lambda
 
     @staticmethod
@@ -308,13 +171,13 @@ class LambdaPathDisplay(_FittedDisplay):
         n_named = min(6, np.count_nonzero(sizes))
         named, others = ranking[:n_named], ranking[n_named:]
         for k, curve in enumerate(named):
-            style = {"label": self.names[curve], "zorder": 3, **_style(k)}
+            style = {"label": self.names[curve], "zorder": 3, **curve_style(k)}
             ax.plot(lambdas, values[:, curve], **style)
         if len(others):
             lines = ax.plot(lambdas, values[:, others], color="0.75", lw=0.7)
             lines[0].set_label(f"others ({len(others)})")
         ax.axhline(0, color="black", lw=0.6)
-        _lambda_axis(ax, lambdas, self.reg_lambda)
+        lambda_axis(ax, lambdas, self.reg_lambda)
         ax.set_ylabel(self.ylabel)
         # Numbers of nonzero curves along the top, as in glmnet.
         counts = np.count_nonzero(values, axis=1)
@@ -323,10 +186,10 @@ class LambdaPathDisplay(_FittedDisplay):
         for k in ticks:
             ax.text(lambdas[k], 1.02, counts[k], ha="center", **place)
         ax.set_title("number of nonzero curves", fontsize="medium", pad=18)
-        _add_legend(ax)
+        add_legend(ax)
 
 
-class LambdaValidationDisplay(_FittedDisplay):
+class LambdaValidationDisplay(FittedDisplay):
     """Validation and training score against λ: the under- and overfitting picture.
 
     Estimators: RegMLPClassifierCV and RegMLPRegressorCV. The training scores are drawn
@@ -371,7 +234,7 @@ class LambdaValidationDisplay(_FittedDisplay):
         n = len(self.reg_lambdas)
         self.scores, self.std_error = _mean_and_error(scores, std_error, n)
         is_known = np.isfinite(self.scores).any()
-        _check("scores", self.scores, lambda _: is_known, "finite for at least one λ")
+        check("scores", self.scores, lambda _: is_known, "finite for at least one λ")
         self.train_scores = self.train_std_error = None
         if train_scores is not None:
             summary = _mean_and_error(train_scores, train_std_error, n)
@@ -393,10 +256,10 @@ class LambdaValidationDisplay(_FittedDisplay):
     def _draw(self, ax):
         order = np.argsort(self.reg_lambdas)
         lambdas, scores = self.reg_lambdas[order], self.scores[order]
-        curves = [(self.scores, self.std_error, "validation", _BLUE, "o-")]
+        curves = [(self.scores, self.std_error, "validation", BLUE, "o-")]
         if self.train_scores is not None:
             train = self.train_scores, self.train_std_error
-            curves.append((*train, "training", _RED, "s--"))
+            curves.append((*train, "training", RED, "s--"))
         for values, error, label, color, style in curves:
             error = None if error is None else error[order]
             style = {"fmt": style, "color": color, "ms": 4, "capsize": 2}
@@ -409,28 +272,28 @@ class LambdaValidationDisplay(_FittedDisplay):
         ax.plot(lambdas[best], scores[best], "*", label=label, **style)
         if self.std_error is not None:
             level = scores[best] - self.std_error[order][best]
-            ax.axhline(level, color=_GRAY, ls=":", label="best − 1 std. error")
-        _lambda_axis(ax, lambdas, self.reg_lambda)
+            ax.axhline(level, color=GRAY, ls=":", label="best − 1 std. error")
+        lambda_axis(ax, lambdas, self.reg_lambda)
         ax.set_ylabel(self.score_name)
         ax.set_title("← may overfit", loc="left", fontsize="small")
         ax.set_title("may underfit →", loc="right", fontsize="small")
         others = [line for line in ax.lines if line.get_label()[0] != "_"]
-        _add_legend(ax, [*ax.containers, *others])
+        add_legend(ax, [*ax.containers, *others])
 
 
 def _mean_and_error(scores, std_error, n):
     """Mean over folds and its standard error, None where it is not known."""
     if np.ndim(scores) == 2:
-        folds = _check_shape("scores", scores, (None, n))
+        folds = check_shape("scores", scores, (None, n))
         if len(folds) > 1 and std_error is None:
             std_error = folds.std(axis=0, ddof=1) / np.sqrt(len(folds))
         scores = folds.mean(axis=0)
     if std_error is not None:
-        std_error = _check_shape("std_error", std_error, (n,))
-    return _check_shape("scores", scores, (n,)), std_error
+        std_error = check_shape("std_error", std_error, (n,))
+    return check_shape("scores", scores, (n,)), std_error
 
 
-class LossCurveDisplay(_FittedDisplay):
+class LossCurveDisplay(FittedDisplay):
     """Data loss, penalty and their sum, the objective, during training.
 
     Estimators: RegMLPClassifier and RegMLPRegressor; with ``early_stopping=True`` they
@@ -458,14 +321,14 @@ class LossCurveDisplay(_FittedDisplay):
     def __init__(
         self, data_loss, penalty, *, validation=None, validation_name="validation score"
     ):
-        self.data_loss = _check_shape("data_loss", data_loss, (None,))
-        self.penalty = _check_shape("penalty", penalty, self.data_loss.shape)
+        self.data_loss = check_shape("data_loss", data_loss, (None,))
+        self.penalty = check_shape("penalty", penalty, self.data_loss.shape)
         self.objective = self.data_loss + self.penalty
         self.validation = None
         if validation is not None:
-            self.validation = _check_shape("validation", validation, (None,))
+            self.validation = check_shape("validation", validation, (None,))
             n, allowed = len(self.data_loss), "in [1, len(data_loss)]"
-            _check("len(validation)", len(validation), range(1, n + 1).count, allowed)
+            check("len(validation)", len(validation), range(1, n + 1).count, allowed)
         self.validation_name = validation_name
 
     @staticmethod
@@ -483,8 +346,8 @@ class LossCurveDisplay(_FittedDisplay):
     def _draw(self, ax):
         epochs = np.arange(1, len(self.data_loss) + 1)
         ax.plot(epochs, self.objective, "k-", lw=2.5, label="objective")
-        ax.plot(epochs, self.data_loss, "--", color=_BLUE, label="data loss")
-        ax.plot(epochs, self.penalty, "-.", color=_RED, label="penalty")
+        ax.plot(epochs, self.data_loss, "--", color=BLUE, label="data loss")
+        ax.plot(epochs, self.penalty, "-.", color=RED, label="penalty")
         ax.set_xlabel("iteration (epoch)")
         ax.set_ylabel("loss, mean per sample", labelpad=0)
         ax.locator_params(axis="x", integer=True)
@@ -493,16 +356,16 @@ class LossCurveDisplay(_FittedDisplay):
             shared = self.validation_name == "validation loss"
             target = ax if shared else ax.twinx()
             at = epochs[-len(self.validation) :]
-            style = {"color": _GREEN, "lw": 2, "label": self.validation_name}
+            style = {"color": GREEN, "lw": 2, "label": self.validation_name}
             handles = [*handles, *target.plot(at, self.validation, ":", **style)]
             if not shared:
-                target.set_ylabel(self.validation_name, color=_GREEN)
+                target.set_ylabel(self.validation_name, color=GREEN)
         if self.data_loss.min() > 0 and self.penalty.min() > 0:
-            _log_axis(ax)
-        _add_legend(ax, handles, above=True)
+            log_axis(ax)
+        add_legend(ax, handles, above=True)
 
 
-class WeightsDisplay(_FittedDisplay):
+class WeightsDisplay(FittedDisplay):
     """Weight matrices as images or histograms, in which exact zeros are visible.
 
     Estimators: RegMLPClassifier, RegMLPRegressor and others with `coefs_`. The shares
@@ -529,13 +392,13 @@ class WeightsDisplay(_FittedDisplay):
 
     def __init__(self, coefs, *, kind="image", names=None):
         kinds = ["image", "histogram"]
-        _check("kind", kind, kinds.__contains__, f"in {kinds}")
-        _check("len(coefs)", len(coefs), lambda k: k > 0, "at least 1")
-        self.coefs = [_check_shape("coefs", W, (None, None)) for W in coefs]
+        check("kind", kind, kinds.__contains__, f"in {kinds}")
+        check("len(coefs)", len(coefs), lambda k: k > 0, "at least 1")
+        self.coefs = [check_shape("coefs", W, (None, None)) for W in coefs]
         self.kind = kind
         default = [f"layer {k + 1}" for k in range(len(coefs))]
         self.names = default if names is None else names
-        _check("len(names)", len(self.names), len(coefs).__eq__, len(coefs))
+        check("len(names)", len(self.names), len(coefs).__eq__, len(coefs))
         self.sparsity = np.array([np.mean(W == 0) for W in self.coefs])
 
     @staticmethod
@@ -558,7 +421,7 @@ class WeightsDisplay(_FittedDisplay):
 
         sizes = np.concatenate([np.abs(W[W != 0]) for W in self.coefs])
         limit = np.quantile(sizes, 0.99) if sizes.size else 1.0
-        cmap = mpl.colormaps["RdBu_r"].with_extremes(bad=_GRAY)
+        cmap = mpl.colormaps["RdBu_r"].with_extremes(bad=GRAY)
         style = {"cmap": cmap, "vmin": -limit, "vmax": limit, "aspect": "auto"}
         for panel, W in zip(axes, self.coefs):
             masked = np.ma.masked_equal(W, 0)
@@ -575,17 +438,17 @@ class WeightsDisplay(_FittedDisplay):
             nonzero, n_zeros = W[W != 0], np.count_nonzero(W == 0)
             limit = np.max(np.abs(nonzero), initial=1e-12)
             edges = np.linspace(-limit, limit, 32)  # 31 bins, one of them around 0
-            panel.hist(nonzero, edges, color=_BLUE, label="nonzero weights")
-            style = {"color": _ORANGE, "label": "exact zeros", "zorder": 3}
+            panel.hist(nonzero, edges, color=BLUE, label="nonzero weights")
+            style = {"color": ORANGE, "label": "exact zeros", "zorder": 3}
             panel.bar(0.0, n_zeros, 0.6 * (edges[1] - edges[0]), **style)
             panel.locator_params(axis="x", nbins=4)
-            _log_axis(panel)
+            log_axis(panel)
             panel.set(ylim=(0.7, None), xlabel="weight")
         axes[0].set_ylabel("number of weights")
-        _add_legend(axes[-1])
+        add_legend(axes[-1])
 
 
-class PenaltyDisplay(_Display):
+class PenaltyDisplay(Display):
     """Value, derivative and prox of penalties, as functions of one weight.
 
     Parameters
@@ -608,12 +471,12 @@ class PenaltyDisplay(_Display):
     _n_panels = 3
 
     def __init__(self, weights, values, derivatives, proxes, names):
-        self.weights = _check_shape("weights", weights, (None,))
+        self.weights = check_shape("weights", weights, (None,))
         self.names = list(names)
         shape = (len(self.names), len(self.weights))
-        self.values = _check_shape("values", values, shape)
-        self.derivatives = _check_shape("derivatives", derivatives, shape)
-        self.proxes = _check_shape("proxes", proxes, shape)
+        self.values = check_shape("values", values, shape)
+        self.derivatives = check_shape("derivatives", derivatives, shape)
+        self.proxes = check_shape("proxes", proxes, shape)
 
     @classmethod
     def from_penalties(
@@ -634,7 +497,7 @@ class PenaltyDisplay(_Display):
             As in `plot`.
         """
         for name, number in {"reg_lambda": reg_lambda, "step": step}.items():
-            _check(name, number, lambda x: 0 < x < np.inf, "a finite float > 0")
+            check(name, number, lambda x: 0 < x < np.inf, "a finite float > 0")
         weights = 4 * reg_lambda * np.linspace(-1, 1, 401)
         rows = [np.array([[w, *others]]) for w in weights]
         origin = np.array([[0.0, *others]])
@@ -660,10 +523,10 @@ class PenaltyDisplay(_Display):
         for k, (name, *functions) in enumerate(curves):
             for panel, function in zip(axes, functions):
                 curve = _with_gaps(self.weights, function)
-                panel.plot(*curve, label=name, **_style(k))
-        style = {"color": _GRAY, "lw": 0.8, "zorder": 0, "label": "prox = w"}
+                panel.plot(*curve, label=name, **curve_style(k))
+        style = {"color": GRAY, "lw": 0.8, "zorder": 0, "label": "prox = w"}
         axes[2].plot(self.weights, self.weights, **style)
-        _add_legend(axes[2])
+        add_legend(axes[2])
 
 
 def _with_gaps(x, y):
@@ -673,7 +536,7 @@ def _with_gaps(x, y):
     return np.insert(x, jumps, np.nan), np.insert(y, jumps, np.nan)
 
 
-class ShrinkageDisplay(_Display):
+class ShrinkageDisplay(Display):
     """One weight without data under each penalty and decay mode, step by step.
 
     The attribute `zero_steps`, of shape (n_penalties, 3), holds the step from which on
@@ -705,7 +568,7 @@ class ShrinkageDisplay(_Display):
 
     def __init__(self, weights, penalties):
         self.penalties = list(penalties)
-        self.weights = _check_shape("weights", weights, (len(self.penalties), 3, None))
+        self.weights = check_shape("weights", weights, (len(self.penalties), 3, None))
         ends_in_zeros = np.logical_and.accumulate(self.weights[..., ::-1] == 0, axis=2)
         n_zeros = ends_in_zeros.sum(axis=2)
         self.zero_steps = np.where(n_zeros, self.weights.shape[2] - n_zeros, np.nan)
@@ -747,7 +610,7 @@ class ShrinkageDisplay(_Display):
             ("solver", solver, _SOLVERS.__contains__, f"in {_SOLVERS}"),
             ("momentum", momentum, lambda x: 0 <= x < 1, "a float in [0, 1)"),
         ):
-            _check(name, value, is_allowed, allowed)
+            check(name, value, is_allowed, allowed)
         settings = (weight, reg_lambda, n_steps, solver)
         rates = {"learning_rate_init": learning_rate, "momentum": momentum}
         weights = [
@@ -763,7 +626,7 @@ class ShrinkageDisplay(_Display):
     def _draw(self, axes):
         axes = np.atleast_1d(axes)
         # Curves that coincide stay visible: each is thinner than those below it.
-        styles = list(zip(self.modes, (_SKY, _RED, "black"), (6.0, 3.75, 1.5)))
+        styles = list(zip(self.modes, (SKY, RED, "black"), (6.0, 3.75, 1.5)))
         panels = zip(axes, self.penalties, self.weights, self.zero_steps)
         for panel, name, curves, zero_steps in panels:
             panel.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -774,9 +637,9 @@ class ShrinkageDisplay(_Display):
             panel.set(title=name, xlabel="step")
             panel.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("weight")
-        style = {"mec": _GRAY, "mfc": "none", "label": "0 from here on"}
+        style = {"mec": GRAY, "mfc": "none", "label": "0 from here on"}
         axes[-1].plot([], [], "o", ms=9, **style)
-        _add_legend(axes[-1])
+        add_legend(axes[-1])
 
 
 def _trajectory(penalty, mode, weight, lam, n_steps, solver, **rates):

@@ -21,7 +21,7 @@ LAYERS = [
     {"_solvers"},
     {"_validation", "_prune", "_base", "_mlp"},
     {"_path"},  # and whatever else builds on the estimators
-    {"displays"},
+    {"_drawing", "displays"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

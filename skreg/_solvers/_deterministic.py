@@ -8,18 +8,22 @@ from skreg._solvers._centered import Centered
 from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
-# Pairs of vectors that the solver remembers: one per so many rows, so that using them
-# takes about a fifth of the time of an evaluation, or as many as fit the second cache,
-# within bounds; fewer where they would fill the memory. With kinks half as many: their
+# Pairs of vectors that the solver remembers. More of them save iterations, above all on
+# plateaus, but each is read twice per iteration: one per so many rows, which take about
+# half the time of an evaluation, if as many fit the third cache; at least as many as
+# fit the second; fewer where they would fill the memory. With kinks half as many: their
 # inner products change with the zeros, and older pairs help less.
-_ROWS_PER_PAIR, _CACHED_ENTRIES, _FEWEST_PAIRS, _MOST_PAIRS = 25, 2**16, 40, 200
-_PAIR_ENTRIES, _PAIRS_OF_HUGE = 2**24, 10
+_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS, _PAIRS_OF_HUGE = 12, 40, 400, 10
+_SECOND_CACHE, _THIRD_CACHE, _MEMORY = 2**16, 2**20, 2**24  # pairs of entries
 
 
 def _n_pairs(n_rows, n_parameters, has_kink):
-    n_pairs = max(n_rows // _ROWS_PER_PAIR, _CACHED_ENTRIES // n_parameters)
-    n_pairs = min(max(n_pairs, _FEWEST_PAIRS), _MOST_PAIRS) // (2 if has_kink else 1)
-    return max(min(n_pairs, _PAIR_ENTRIES // n_parameters), _PAIRS_OF_HUGE)
+    second, third, memory = (
+        size // n_parameters for size in (_SECOND_CACHE, _THIRD_CACHE, _MEMORY)
+    )
+    n_pairs = max(min(n_rows // _ROWS_PER_PAIR, third), second, _FEWEST_PAIRS)
+    n_pairs = min(n_pairs, _MOST_PAIRS) // (2 if has_kink else 1)
+    return max(min(n_pairs, memory), _PAIRS_OF_HUGE)
 
 
 @dataclass(frozen=True)
