@@ -414,13 +414,8 @@ class BaseRegMLP(BaseEstimator):
             X_val, y_val, targets_val, weight_val, network, loss
         )
 
-    def _score_function(
-        self, X_val, y_val, targets_val, weight_val, network, loss, options=None
-    ):
-        """Score of parameters theta on the validation set.
-
-        `options` are the keyword arguments of a scorer; None passes the weights.
-        """
+    def _score_function(self, X_val, y_val, targets_val, weight_val, network, loss):
+        """Score of parameters theta on the validation set."""
         inputs = _prune.take_inputs(X_val, self._used_features)
         if self.scoring == "loss":
             problem = Problem(
@@ -445,9 +440,7 @@ class BaseRegMLP(BaseEstimator):
 
             return score
 
-        scorer = validation.check_scorer(self)
-        if options is None:
-            options = {}
+        scorer, options = validation.check_scorer(self), {}
         if weight_val is not None and "sample_weight" in signature(scorer).parameters:
             options["sample_weight"] = weight_val
         probe = copy.copy(self)  # fitted as far as predicting goes, without names
