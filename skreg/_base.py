@@ -370,9 +370,11 @@ class BaseRegMLP(BaseEstimator):
     def _is_far_from_optimal(self, optimality, problem):
         if optimality is None or optimality <= _FAR_FROM_OPTIMAL:
             return False
-        may_be_at_kinks = not problem.network.is_smooth
-        may_be_at_kinks &= self.loss_ <= problem.constant_value()
-        return optimality > _FAR_EVEN_AT_KINKS or not may_be_at_kinks
+        return (
+            problem.network.is_smooth
+            or optimality > _FAR_EVEN_AT_KINKS
+            or self.loss_ > problem.constant_value()
+        )
 
     def _limits(self):
         limits = f"max_iter={self.max_iter}"
