@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import sklearn
+from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
+from scipy.stats import gmean
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import (
     ElasticNet,
@@ -24,7 +26,7 @@ from sklearn.linear_model import (
 from sklearn.preprocessing import scale
 
 from skreg._core import LBFGSMemory
-from skreg._solvers._lbfgs import prox_lbfgs
+from skreg._solvers._lbfgs import _Run, prox_lbfgs
 from skreg._solvers._result import Status
 
 EPS = np.finfo(float).eps
@@ -782,28 +784,57 @@ def test_counting_penalty_ends_in_a_local_minimum():
     assert_allclose(result.theta[result.theta != 0], least_squares, atol=1e-6)
 
 
+def test_line_search_survives_a_rise_that_is_as_predicted():
+    """Up to rounding, at an iterate that is itself above the lowest by rounding."""
+
+    class Plateau:
+        has_kink, penalized = True, np.array([True])
+
+        def smooth_value_grad(self, theta):
+            return 0.0, np.array([1e-300])
+
+        def kink_value(self, theta):
+            return 1.0 if theta[0] == 1 else 1 + 4 * EPS
+
+        def kink_prox(self, theta, step):
+            return theta
+
+        def kink_cross(self, theta, candidate):
+            return candidate
+
+    run = _Run(Plateau(), np.ones(1), None, 5, lambda grad: grad)
+    run.lowest = 1 - 9 * EPS
+    assert run.quasi_newton_step(np.ones(1), np.ones(1), 1.0) is None
+
+
 # Memory -------------------------------------------------------------------------------
 
 
-def two_loops(pairs, q):
+def two_loops(pairs, q, has_kink):
     """Nocedal and Wright (2006), algorithm 7.4."""
     q, alphas = q.copy(), []
     for s, y in reversed(pairs):
         alphas.append(s @ q / (s @ y))
         q -= alphas[-1] * y
-    s, y = pairs[-1]
-    r = s @ y / (y @ y) * q
+    if has_kink:
+        s, y = pairs[-1]
+        initial = s @ y / (y @ y)
+    else:
+        initial = gmean([norm(s) / norm(y) for s, y in pairs[-10:]])
+    r = initial * q
     for (s, y), alpha in zip(pairs, reversed(alphas)):
         r += s * (alpha - y @ r / (s @ y))
     return r
 
 
-def test_memory_is_the_two_loop_recursion_on_any_support():
+@pytest.mark.parametrize("capacity", [5, 15])
+@pytest.mark.parametrize("has_kink", [False, True])
+def test_memory_is_the_two_loop_recursion_on_any_support(has_kink, capacity):
     """Supports that change little, much, or not at all between pairs."""
     rng = np.random.RandomState(0)
-    d, capacity = 30, 5
+    d = 30
     A = np.diag(np.logspace(0, 3, d)) + 0.1
-    memory, pairs = LBFGSMemory(d, capacity, 1e-10), []
+    memory, pairs = LBFGSMemory(d, capacity, 1e-10, has_kink), []
     q = rng.normal(size=d)
     support = np.ones(d, bool)
     for everything in (support, None):
@@ -822,7 +853,7 @@ def test_memory_is_the_two_loop_recursion_on_any_support():
         usable = [(s * support, y * support) for s, y in pairs]
         usable = [(s, y) for s, y in usable if s @ y > 0]
         found = q * support
-        expected = two_loops(usable, found) if usable else found.copy()
+        expected = two_loops(usable, found, has_kink) if usable else found.copy()
         memory.multiply(found, support, 1.0)
         assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -830,7 +861,7 @@ def test_memory_is_the_two_loop_recursion_on_any_support():
 @pytest.mark.parametrize("d", [1, 6, 100])
 def test_memory_satisfies_the_secant_equation(d):
     rng = np.random.RandomState(0)
-    memory = LBFGSMemory(d, 3, 0.0)
+    memory = LBFGSMemory(d, 3, 0.0, False)
     for _ in range(7):
         s = rng.normal(size=d)
         y = np.arange(1, d + 1) * s
@@ -840,7 +871,7 @@ def test_memory_satisfies_the_secant_equation(d):
 
 
 def test_memory_passes_over_pairs_of_little_curvature():
-    memory = LBFGSMemory(2, 5, 0.5)
+    memory = LBFGSMemory(2, 5, 0.5, True)
     memory.push(np.array([1.0, 0.0]), np.array([2.0, 0.0]))
     memory.push(np.array([1.0, 0.0]), np.array([1.0, 2.0]))  # a cosine of 0.45
     q = np.array([2.0, 4.0])
@@ -852,7 +883,7 @@ def test_memory_passes_over_pairs_of_little_curvature():
 
 
 def test_memory_refuses_vectors_of_another_size():
-    memory = LBFGSMemory(6, 3, 0.0)
+    memory = LBFGSMemory(6, 3, 0.0, False)
     with pytest.raises(ValueError, match="size"):
         memory.push(np.ones(5), np.ones(6))
     with pytest.raises(ValueError, match="size"):

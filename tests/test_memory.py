@@ -86,7 +86,7 @@ def report(tmp_path_factory):
 
 
 # Early stopping takes out the rows of its validation set, a tenth of X; the solver on
-# full batches has room for 200 pairs of vectors as long as the parameters.
+# full batches takes blocks of rows to float64.
 LIMITS = {
     "fit": 10,
     "predict": 10,

@@ -309,7 +309,10 @@ class Shifted(GroupLasso):
 
 
 @pytest.mark.parametrize("seed", [5, 6, 7])
-def test_path_with_negative_objectives_ends(seed):
+def test_path_with_negative_objectives_ends(seed, monkeypatch):
+    # Where J is flat depends on its size; here it shall be the same for both.
+    monkeypatch.setattr("skreg._path._FLAT", 1e-9)
+    monkeypatch.setattr("skreg._path._FLAT_FIRST", 1e-9)
     rng = np.random.RandomState(seed)
     X, y = rng.normal(size=(10, 3)), np.exp(rng.normal(size=10))
     params = TANH | {"loss": "poisson", "penalty": Shifted(), "random_state": seed}
@@ -323,7 +326,7 @@ def test_path_with_negative_objectives_ends(seed):
     assert paths[0].objective[-1] < 0
     shift = 100 * paths[0].reg_lambdas  # two layers
     expected = paths[1].objective  # 0 up to rounding where lambda is 0
-    assert_allclose(paths[0].objective + shift, expected, rtol=0.05, atol=1e-9)
+    assert_allclose(paths[0].objective + shift, expected, rtol=1e-3, atol=1e-9)
 
 
 @pytest.mark.parametrize("limit", [{"max_features": 4}, {"max_units": 2}], ids=str)

@@ -32,8 +32,8 @@ cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
         LbfgsMemory(double* vectors, Py_ssize_t n, Py_ssize_t capacity) except +
         void push(const double* s, const double* y)
         void restrict_to(const unsigned char* support)
-    void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, double initial,
-                        double* q) except +
+    void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, bint has_kink,
+                        double initial, double* q) except +
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
     double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
@@ -590,17 +590,22 @@ cdef class LBFGSMemory:
         Number of pairs to remember; a new one replaces the oldest.
     least_cosine : float
         Pairs with a smaller cosine of s and y on J are passed over.
+    has_kink : bool
+        Whether the objective has kinks, around which H stays shorter where no pair
+        tells more.
     """
     cdef:
         LbfgsMemory memory
         double[:, :, ::1] vectors
         double least_cosine
+        bint has_kink
 
     def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
-                 double least_cosine):
+                 double least_cosine, bint has_kink):
         self.vectors = np.empty((n_pairs, 2, n_parameters))
         self.memory = LbfgsMemory(&self.vectors[0, 0, 0], n_parameters, n_pairs)
         self.least_cosine = least_cosine
+        self.has_kink = has_kink
 
     @property
     def n_pushed(self):
@@ -635,4 +640,5 @@ cdef class LBFGSMemory:
             first = &inside[0]
         with nogil:
             self.memory.restrict_to(first)
-            lbfgs_multiply(self.memory, self.least_cosine, initial, &q[0])
+            lbfgs_multiply(self.memory, self.least_cosine, self.has_kink, initial,
+                           &q[0])

@@ -9,11 +9,13 @@ from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
 # Pairs of vectors that the solver remembers. More of them save iterations, above all on
-# plateaus, but each is read twice per iteration: one per so many rows, which take about
-# half the time of an evaluation, if as many fit the third cache; at least as many as
-# fit the second; fewer where they would fill the memory. With kinks half as many: their
-# inner products change with the zeros, and older pairs help less.
-_ROWS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS, _PAIRS_OF_HUGE = 12, 40, 400, 10
+# plateaus, but each is read twice per iteration: as many as take about half the time of
+# an evaluation, which is one per 12 rows if they fit the third cache, and one per 32
+# beyond; at least as many as fit the second; fewer where they would fill the memory.
+# With kinks half as many: their inner products change with the zeros, and older pairs
+# help less.
+_ROWS_PER_PAIR, _ROWS_PER_FAR_PAIR = 12, 32
+_FEWEST_PAIRS, _MOST_PAIRS, _PAIRS_OF_HUGE = 40, 400, 10
 _SECOND_CACHE, _THIRD_CACHE, _MEMORY = 2**16, 2**20, 2**24  # pairs of entries
 
 
@@ -21,8 +23,9 @@ def _n_pairs(n_rows, n_parameters, has_kink):
     second, third, memory = (
         size // n_parameters for size in (_SECOND_CACHE, _THIRD_CACHE, _MEMORY)
     )
-    n_pairs = max(min(n_rows // _ROWS_PER_PAIR, third), second, _FEWEST_PAIRS)
-    n_pairs = min(n_pairs, _MOST_PAIRS) // (2 if has_kink else 1)
+    near, far = min(n_rows // _ROWS_PER_PAIR, third), n_rows // _ROWS_PER_FAR_PAIR
+    n_pairs = min(max(near, far, second, _FEWEST_PAIRS), _MOST_PAIRS)
+    n_pairs //= 2 if has_kink else 1
     return max(min(n_pairs, memory), _PAIRS_OF_HUGE)
 
 
@@ -85,7 +88,9 @@ class Deterministic:
                 state if isinstance(state, float) else problem.gradient_unit(theta0)
             ),
             steady=0.01 * self.tol,
-            memory=_n_pairs(problem.n_rows, theta0.size, objective.has_kink),
+            memory=min(
+                _n_pairs(problem.n_rows, theta0.size, objective.has_kink), self.max_iter
+            ),
             callback=record,
             judged_gradient=objective.original_gradient,
         )

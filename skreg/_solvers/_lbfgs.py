@@ -13,7 +13,8 @@ c. A line search along this arc asks for decrease of F itself, measured against 
    networks work; line searches on the forward-backward envelope [1]_ [5]_ break there.
 d. γ follows the curvature along the last step [6]_.
 
-Without h this is L-BFGS with backtracking: R = ∇f, and J is everything.
+Without h this is L-BFGS with backtracking: R = ∇f, and J is everything. Where no pair
+tells more, it takes longer steps than is usual [9]_: networks are flat there.
 
 References
 ----------
@@ -25,6 +26,7 @@ References
 .. [6] Barzilai and Borwein (1988), IMA J. Numer. Anal. 8(1).
 .. [7] Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4: two loops.
 .. [8] Beck (2017), First-Order Methods in Optimization, theorem 10.9.
+.. [9] Dai, Al-Baali and Yang (2015), NAO-III: a positive Barzilai-Borwein-like step.
 """
 
 from dataclasses import dataclass
@@ -111,7 +113,7 @@ class _Run:
     def __init__(self, objective, theta0, scale, n_pairs, judged_gradient):
         self.objective = objective
         self.judged_gradient = judged_gradient
-        self.memory = LBFGSMemory(theta0.size, n_pairs, _CURVATURE)
+        self.memory = LBFGSMemory(theta0.size, n_pairs, _CURVATURE, objective.has_kink)
         self.n_fun = 0
         if objective.has_kink:
             self.free = ~objective.penalized
@@ -234,7 +236,8 @@ class _Run:
                 return trial
             # The minimizer of the parabola through F, its slope and the trial.
             excess = trial.value - point.value - t * predicted
-            t = min(max(-predicted * t * t / (2 * excess), t / 10), t / 2)
+            lowest = -predicted * t * t / (2 * excess) if excess > 0 else inf
+            t = min(max(lowest, t / 10), t / 2)
             theta, kink = self.arc(support, direction, t)
         return None
 
