@@ -35,6 +35,7 @@ _NON_FINITE = (
 # In units of `optimality_`; the second one at kinks of ReLU networks, where minimizers
 # often lie.
 _FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
+_WORSE = 1e-6  # relative difference of objectives that is more than rounding
 
 
 class _NotAvailable(AttributeError, ValueError):
@@ -356,11 +357,13 @@ class BaseRegMLP(BaseEstimator):
                 "scale the data, or raise 'tol'.",
                 ConvergenceWarning,
             )
-        elif self._is_far_from_optimal(result.optimality, problem):
+        elif result.status is not Status.STOPPED and self._is_far_from_optimal(
+            result.optimality, problem
+        ):
             message, category = (
-                f"solver={self.solver!r} can no longer decrease the objective, but the "
-                "optimality conditions are far from met (optimality_ = "
-                f"{result.optimality:.1g}). Scale the data.",
+                f"solver={self.solver!r} hardly decreases the objective any more, but "
+                "the optimality conditions are not met (optimality_ = "
+                f"{result.optimality:.1g}). Scale the data, or lower 'tol'.",
                 ConvergenceWarning,
             )
         else:
@@ -368,13 +371,13 @@ class BaseRegMLP(BaseEstimator):
         warnings.warn(message, category, stacklevel=4)
 
     def _is_far_from_optimal(self, optimality, problem):
-        if optimality is None or optimality <= _FAR_FROM_OPTIMAL:
+        if optimality is None or optimality <= self.tol:
             return False
-        return (
-            problem.network.is_smooth
-            or optimality > _FAR_EVEN_AT_KINKS
-            or self.loss_ > problem.constant_value()
-        )
+        is_smooth = problem.network.is_smooth
+        if optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS):
+            return True
+        constant = problem.constant_value()
+        return self.loss_ > constant + _WORSE * abs(constant)
 
     def _limits(self):
         limits = f"max_iter={self.max_iter}"

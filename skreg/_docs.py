@@ -70,7 +70,8 @@ max_fun : int >= 1, default=15000
     Evaluations of the objective. For lbfgs.
 tol : float >= 0, default=1e-4
     Mini-batch solvers: smallest improvement of the objective (or validation score) that
-    counts. lbfgs: bound on `optimality_`.
+    counts. lbfgs: bound on `optimality_`; it also stops where J falls by less than
+    ``tol ** 2`` of itself in 10 iterations.
 shuffle : bool, default=True
     Whether to shuffle the samples in each epoch. Not for lbfgs.
 random_state : int, RandomState or None, default=None
@@ -84,7 +85,8 @@ validation_fraction : float in (0, 1), default=0.1
     Share of the samples that are held out, unless `fit` is given X_val and y_val.
     Copies of a sample stay on one side, and a weight counts as that many copies.
 n_iter_no_change : int >= 1 or np.inf, default=10
-    Epochs without improvement after which training ends. Not for lbfgs.
+    Epochs without improvement after which training ends. lbfgs: iterations, with
+    `early_stopping` only.
 scoring : None, "loss", str or callable, default=None
     Validation score: `score`, minus the data loss, or any scikit-learn scorer.
 warm_start : bool, default=False
@@ -123,7 +125,8 @@ decay_mode_ : str or list of str
 optimality_ : float or None
     lbfgs: largest violation of the first-order optimality conditions of J, in units of
     the largest gradient entry at a constant network: the initial one, with no weights
-    in the last layer and the mean target as prediction. None for other solvers.
+    in the last layer and the mean target as prediction. It is of the last iterate,
+    which early stopping may not keep. None for other solvers.
 n_layers_ : int
     Layers, input and output included.
 n_outputs_ : int

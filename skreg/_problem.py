@@ -134,7 +134,8 @@ class Problem:
 
         The unit in which a gradient is small. It is taken at theta, but with no weights
         in the last layer and the mean target as prediction: unlike the gradient at
-        theta itself, it does not grow with the distance of the targets from 0.
+        theta itself, it does not grow with the distance of the targets from 0, nor as
+        exp does with that of the inputs.
 
         Parameters
         ----------
@@ -144,16 +145,20 @@ class Problem:
         -------
         float
             Positive. Where inputs tell nothing, and all there is of that gradient is
-            rounding, it is taken at theta itself; 1 where that vanishes as well, or is
-            not finite.
+            rounding, another constant is predicted, 1 by the first unit and 0 by the
+            others; it is 1 where that gradient vanishes as well, or is not finite.
         """
         constant = theta.copy()
         constant[self.network.slices[self.network.n_layers - 1]] = 0.0
-        constant[self.network.slices[-1]] = self.null_prediction
-        slopes = (self.data_value_grad(point)[1] for point in (constant, theta))
-        steepest = (float(np.abs(slope).max()) for slope in slopes)
-        unit, at_theta = (s if np.isfinite(s) else 0.0 for s in steepest)
-        return (unit if unit > _ROUNDING * at_theta else at_theta) or 1.0
+
+        def steepest(prediction):
+            constant[self.network.slices[-1]] = prediction
+            entry = float(np.abs(self.data_value_grad(constant)[1]).max())
+            return entry if np.isfinite(entry) else 0.0
+
+        unit = steepest(self.null_prediction)
+        another = steepest(np.eye(1, self.network.units[-1])[0])
+        return (unit if unit > _ROUNDING * another else another) or 1.0
 
     @cached_property
     def input_mean(self):
@@ -226,6 +231,8 @@ class Composite:
     ----------
     has_kink : bool
         Whether h is there at all.
+    has_ridge : bool
+        Whether it is not, but all weights have a smooth penalty.
     penalized : ndarray of bool, shape (n_parameters,)
         The entries on which h acts.
     """
@@ -243,6 +250,8 @@ class Composite:
                 self._kinks.append(Term(*kink, "proximal", term.where, term.shape))
                 self.penalized[term.where] = True
         self.has_kink = bool(self._kinks)
+        n_smooth = sum(np.prod(term.shape) for term in self._smooth)
+        self.has_ridge = not self.has_kink and n_smooth >= problem.network.n_weights
         self._kink_sum = PenaltySum(self._kinks, slices)
         self._sum = PenaltySum(terms, slices) if self._smooth else self._kink_sum
         self.kink_value = self._kink_sum.value

@@ -14,6 +14,8 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import GammaRegressor, PoissonRegressor
+from sklearn.metrics import mean_gamma_deviance, mean_poisson_deviance
 from sklearn.preprocessing import scale
 
 from skreg import RegMLPClassifier, RegMLPRegressor
@@ -721,6 +723,53 @@ def test_an_exponential_link_forgives_a_bad_start(kind, seed):
     model.fit(2 * X + 1, np.exp(y))
     exact = clone(model).set_params(tol=1e-12).fit(2 * X + 1, np.exp(y))
     assert_allclose(model.loss_, exact.loss_, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "oracle", "deviance", "seeds"),
+    [
+        ("poisson", PoissonRegressor, mean_poisson_deviance, range(3, 6)),
+        ("gamma", GammaRegressor, mean_gamma_deviance, range(2, 5)),
+    ],
+)
+def test_an_exponential_link_is_judged_by_a_unit_without_overflow(
+    kind, oracle, deviance, seeds
+):
+    """At some of the starts, J is above 1e80."""
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    exact = oracle(alpha=1e-4, solver="newton-cholesky", tol=1e-8).fit(X, y)
+    best = deviance(y, exact.predict(X)) / 2 + 1e-4 * (exact.coef_**2).sum() / 2
+    for seed in seeds:
+        model = RegMLPRegressor(
+            (), loss=kind, reg_lambda=1e-4, solver="lbfgs", max_iter=2000
+        )
+        model.set_params(random_state=seed).fit(X, y)
+        assert_allclose(model.loss_, best, rtol=1e-6)
+
+
+def test_what_is_worse_than_a_constant_warns():
+    """Even where the gradient is small in units of the one at a constant."""
+    X, y = plain_data()
+    for scale_of_inputs in (1e4, 1e6, 1e8):
+        for seed in range(3):
+            model = RegMLPClassifier(
+                (), penalty=None, solver="lbfgs", max_iter=5000, random_state=seed
+            )
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model.fit(X * scale_of_inputs, y > 0)
+            assert model.loss_ <= np.log(2) or len(caught) == 1
+
+
+@pytest.mark.parametrize(("hidden", "patience"), [((50,), 1), ((50, 50), 10)])
+def test_early_stopping_is_no_reason_to_warn(hidden, patience):
+    """Although the gradient may be large where validation scores end the training."""
+    X, y = (scale(values) for values in load_diabetes(return_X_y=True))
+    model = RegMLPRegressor(hidden, activation="tanh", reg_lambda=1e-4, solver="lbfgs")
+    model.set_params(early_stopping=True, n_iter_no_change=patience, random_state=0)
+    model.fit(X, y)
+    assert model.optimality_ > 0.1
+    assert model.n_iter_ < model.max_iter
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -614,7 +614,7 @@ def test_interrupts_within_an_evaluation():
 
 def test_callbacks_may_stop():
     result = network("l1").minimize(callback=lambda theta, F, h, n_iter: n_iter == 4)
-    assert result.status is Status.CONVERGED
+    assert result.status is Status.STOPPED
     assert result.n_iter == 4
 
 
@@ -802,7 +802,8 @@ def test_line_search_survives_a_rise_that_is_as_predicted():
         def kink_cross(self, theta, candidate):
             return candidate
 
-    run = _Run(Plateau(), np.ones(1), None, 5, lambda grad: grad)
+    memory = LBFGSMemory(1, 5, 0.0, False)
+    run = _Run(Plateau(), np.ones(1), None, memory, lambda grad: grad)
     run.lowest = 1 - 9 * EPS
     assert run.quasi_newton_step(np.ones(1), np.ones(1), 1.0) is None
 
@@ -810,13 +811,13 @@ def test_line_search_survives_a_rise_that_is_as_predicted():
 # Memory -------------------------------------------------------------------------------
 
 
-def two_loops(pairs, q, has_kink):
+def two_loops(pairs, q, is_longer):
     """Nocedal and Wright (2006), algorithm 7.4."""
     q, alphas = q.copy(), []
     for s, y in reversed(pairs):
         alphas.append(s @ q / (s @ y))
         q -= alphas[-1] * y
-    if has_kink:
+    if not is_longer:
         s, y = pairs[-1]
         initial = s @ y / (y @ y)
     else:
@@ -828,13 +829,13 @@ def two_loops(pairs, q, has_kink):
 
 
 @pytest.mark.parametrize("capacity", [5, 15])
-@pytest.mark.parametrize("has_kink", [False, True])
-def test_memory_is_the_two_loop_recursion_on_any_support(has_kink, capacity):
+@pytest.mark.parametrize("is_longer", [False, True])
+def test_memory_is_the_two_loop_recursion_on_any_support(is_longer, capacity):
     """Supports that change little, much, or not at all between pairs."""
     rng = np.random.RandomState(0)
     d = 30
     A = np.diag(np.logspace(0, 3, d)) + 0.1
-    memory, pairs = LBFGSMemory(d, capacity, 1e-10, has_kink), []
+    memory, pairs = LBFGSMemory(d, capacity, 1e-10, is_longer), []
     q = rng.normal(size=d)
     support = np.ones(d, bool)
     for everything in (support, None):
@@ -853,7 +854,7 @@ def test_memory_is_the_two_loop_recursion_on_any_support(has_kink, capacity):
         usable = [(s * support, y * support) for s, y in pairs]
         usable = [(s, y) for s, y in usable if s @ y > 0]
         found = q * support
-        expected = two_loops(usable, found, has_kink) if usable else found.copy()
+        expected = two_loops(usable, found, is_longer) if usable else found.copy()
         memory.multiply(found, support, 1.0)
         assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 

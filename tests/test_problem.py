@@ -326,6 +326,14 @@ def test_kinks_are_there_where_a_penalty_has_one(name):
     assert not composite.penalized[NETWORK.n_weights :].any()
 
 
+@over_penalties()
+def test_a_ridge_is_there_where_all_weights_have_a_smooth_penalty(name):
+    composite = split(name)[1]
+    assert composite.has_ridge == (name in {"l2", "elasticnet as ridge"})
+    for lam in ([0.0, 0.0], [0.1, 0.0], [0.0, 0.1]):
+        assert not split(name, lam=np.array(lam))[1].has_ridge
+
+
 def test_penalized_entries_include_intercepts_where_asked_for():
     penalized = split("l1", intercepts=True)[1].penalized
     assert penalized.shape == (NETWORK.n_parameters,)

@@ -32,7 +32,7 @@ cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
         LbfgsMemory(double* vectors, Py_ssize_t n, Py_ssize_t capacity) except +
         void push(const double* s, const double* y)
         void restrict_to(const unsigned char* support)
-    void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, bint has_kink,
+    void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, bint is_longer,
                         double initial, double* q) except +
 
 cdef extern from "losses.hpp" namespace "skreg" nogil:
@@ -590,22 +590,21 @@ cdef class LBFGSMemory:
         Number of pairs to remember; a new one replaces the oldest.
     least_cosine : float
         Pairs with a smaller cosine of s and y on J are passed over.
-    has_kink : bool
-        Whether the objective has kinks, around which H stays shorter where no pair
-        tells more.
+    is_longer : bool
+        Whether H is longer than usual where no pair tells more.
     """
     cdef:
         LbfgsMemory memory
         double[:, :, ::1] vectors
         double least_cosine
-        bint has_kink
+        bint is_longer
 
     def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
-                 double least_cosine, bint has_kink):
+                 double least_cosine, bint is_longer):
         self.vectors = np.empty((n_pairs, 2, n_parameters))
         self.memory = LbfgsMemory(&self.vectors[0, 0, 0], n_parameters, n_pairs)
         self.least_cosine = least_cosine
-        self.has_kink = has_kink
+        self.is_longer = is_longer
 
     @property
     def n_pushed(self):
@@ -640,5 +639,5 @@ cdef class LBFGSMemory:
             first = &inside[0]
         with nogil:
             self.memory.restrict_to(first)
-            lbfgs_multiply(self.memory, self.least_cosine, self.has_kink, initial,
+            lbfgs_multiply(self.memory, self.least_cosine, self.is_longer, initial,
                            &q[0])

@@ -89,16 +89,16 @@ SKREG_INLINE void add_inside(const double *__restrict inside, double factor,
     for (ptrdiff_t i = 0; i < n; ++i) q[i] += factor * inside[i] * a[i];
 }
 
-// H where the used pairs, from new to old, tell nothing: a multiple of the identity. With
-// kinks it is <s, y> / <y, y> of the newest pair (Nocedal and Wright, 7.20), the shorter
+// H where the used pairs, from new to old, tell nothing: a multiple of the identity. As a
+// rule it is <s, y> / <y, y> of the newest pair (Nocedal and Wright, 7.20), the shorter
 // step of Barzilai and Borwein. It takes the rest to be as curved as what is explored,
 // but networks are flatter there, which L-BFGS then spends many steps to find out. So
-// without kinks it is |s| / |y|, half way to the longer step <s, s> / <s, y> (Dai,
-// Al-Baali and Yang, 2015, A positive Barzilai-Borwein-like stepsize, NAO-III), as the
-// geometric mean over a few pairs, since it scatters.
+// the longer one is |s| / |y|, half way to the longer step <s, s> / <s, y> (Dai, Al-Baali
+// and Yang, 2015, A positive Barzilai-Borwein-like stepsize, NAO-III), as the geometric
+// mean over a few pairs, since it scatters.
 inline double initial_step(LbfgsMemory &memory, const std::vector<ptrdiff_t> &used,
-                           bool has_kink) {
-    if (has_kink) return memory.of(used[0]).sy / memory.of(used[0]).yy;
+                           bool is_longer) {
+    if (!is_longer) return memory.of(used[0]).sy / memory.of(used[0]).yy;
     const size_t count = std::min(used.size(), size_t(10));
     double sum = 0.0;
     for (size_t i = 0; i < count; ++i)
@@ -109,7 +109,7 @@ inline double initial_step(LbfgsMemory &memory, const std::vector<ptrdiff_t> &us
 // q <- H q, for q that is zero outside of J. Only pairs whose s and y have a cosine above
 // `least_cosine` on J are used, and without any, H is `initial` times the identity.
 SKREG_CLONES inline void lbfgs_multiply(LbfgsMemory &memory, double least_cosine,
-                                        bool has_kink, double initial, double *q) {
+                                        bool is_longer, double initial, double *q) {
     const ptrdiff_t n = memory.n;
     const double *inside = memory.inside.data();
     std::vector<ptrdiff_t> used;  // from new to old
@@ -120,7 +120,7 @@ SKREG_CLONES inline void lbfgs_multiply(LbfgsMemory &memory, double least_cosine
         if (pair.sy > least_cosine * std::sqrt(pair.ss * pair.yy)) used.push_back(k);
     }
     memory.n_known = memory.pushed;
-    if (!used.empty()) initial = initial_step(memory, used, has_kink);
+    if (!used.empty()) initial = initial_step(memory, used, is_longer);
     std::vector<double> alpha(used.size());
     for (size_t i = 0; i < used.size(); ++i) {
         alpha[i] = dot(memory.s(used[i]), q, n) / memory.of(used[i]).sy;

@@ -25,6 +25,7 @@ class Centered:
         self._weights, self._shape = network.slices[0], network.shapes[0]
         self._intercepts = network.slices[network.n_layers]
         self.has_kink, self.penalized = composite.has_kink, composite.penalized
+        self.has_ridge = composite.has_ridge
         self.kink_value = composite.kink_value
         self.kink_prox = composite.kink_prox
         self.kink_cross = composite.kink_cross

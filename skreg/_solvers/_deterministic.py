@@ -91,6 +91,7 @@ class Deterministic:
             memory=min(
                 _n_pairs(problem.n_rows, theta0.size, objective.has_kink), self.max_iter
             ),
+            longer=objective.has_ridge,
             callback=record,
             judged_gradient=objective.original_gradient,
         )

@@ -14,7 +14,7 @@ c. A line search along this arc asks for decrease of F itself, measured against 
 d. γ follows the curvature along the last step [6]_.
 
 Without h this is L-BFGS with backtracking: R = ∇f, and J is everything. Where no pair
-tells more, it takes longer steps than is usual [9]_: networks are flat there.
+tells more, it may take longer steps than is usual [9]_: networks are flat there.
 
 References
 ----------
@@ -110,10 +110,10 @@ class _Run:
         See `prox_lbfgs`.
     """
 
-    def __init__(self, objective, theta0, scale, n_pairs, judged_gradient):
+    def __init__(self, objective, theta0, scale, memory, judged_gradient):
         self.objective = objective
         self.judged_gradient = judged_gradient
-        self.memory = LBFGSMemory(theta0.size, n_pairs, _CURVATURE, objective.has_kink)
+        self.memory = memory
         self.n_fun = 0
         if objective.has_kink:
             self.free = ~objective.penalized
@@ -323,7 +323,7 @@ class _Run:
                 return self.ended(tol)
             step = self.accept(new, residual, step, longest=2 * start)
             if callback and callback(new.theta, new.value, new.kink, len(values) - 1):
-                return Status.CONVERGED
+                return Status.STOPPED
 
 
 # Trial points may overflow.
@@ -340,6 +340,7 @@ def prox_lbfgs(
     scale=None,
     steady=inf,
     memory=50,
+    longer=False,
     callback=None,
     judged_gradient=lambda grad: grad,
 ):
@@ -372,10 +373,12 @@ def prox_lbfgs(
     memory : int
         Number of pairs from which the curvature is estimated. The memory needed is
         ``2 * memory`` vectors.
+    longer : bool
+        Whether to take longer steps than usual where no pair tells more. Saves half the
+        evaluations where F is flat but bounded by a ridge; without one, theta drifts.
     callback : callable or None
         Called after each iteration with theta, F, h and the number of iterations; theta
-        must not be changed. A true return value ends the iteration, which then counts
-        as converged.
+        must not be changed. A true return value ends the iteration.
     judged_gradient : callable
         Maps the gradient of f to the one of which the first-order conditions are asked,
         for an objective whose own coordinates are not the ones that matter. They may
@@ -385,16 +388,17 @@ def prox_lbfgs(
     -------
     Result
         - status: CONVERGED (`tol`), FTOL, MAX_ITER (also `max_fun`), STALLED (F cannot
-          be decreased: at a kink of f, or at the limits of precision), NON_FINITE (F or
-          its gradient at the start) or INTERRUPTED (after the first iteration; before
-          it, KeyboardInterrupt is raised).
+          be decreased: at a kink of f, or at the limits of precision), STOPPED (by the
+          callback), NON_FINITE (F or its gradient at the start) or INTERRUPTED (after
+          the first iteration; before it, KeyboardInterrupt is raised).
         - history: "objective", F after each iteration.
         - optimality: violation of the optimality conditions at theta, in units of the
           scale; inf for NON_FINITE.
         - state: the scale, for warm starts to which `tol` shall mean the same.
     """
     theta0 = np.array(theta0, dtype=np.float64)
-    run = _Run(objective, theta0, scale, memory, judged_gradient)
+    pairs = LBFGSMemory(theta0.size, memory, _CURVATURE, longer)
+    run = _Run(objective, theta0, scale, pairs, judged_gradient)
     try:
         status = run.minimize(
             tol, steady, ftol, ftol_window, max_iter, max_fun, callback

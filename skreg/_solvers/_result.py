@@ -16,6 +16,7 @@ class Status(Enum):
     CONVERGED = "converged"
     FTOL = "ftol"
     STALLED = "stalled"
+    STOPPED = "stopped"
     MAX_ITER = "max_iter"
     NON_FINITE = "non_finite"
     INTERRUPTED = "interrupted"
