@@ -22,9 +22,9 @@ networks. The setting is searched first; then all contenders take turns, and the
 of their runs counts. The gap is relative: J - J* over J*, J* being the best value that
 any run found. For networks, which may end in different valleys, it is relative to the
 higher one of the two final values, so that both contenders can reach it; each row is
-one start. Which valley a start ends in, and how fast, depends on rounding, so that what
-counts is the geometric mean over the starts of a network, in the last table. "x" is how
-many times as long the contender takes as skreg's lbfgs: below 1, we lose.
+one start. Which valley a start ends in, and how fast, depends on rounding; the last
+table has the geometric mean and the least over the starts of a network. "x" is how many
+times as long the contender takes as skreg's lbfgs: below 1, we lose.
 """
 
 import argparse
