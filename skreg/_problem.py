@@ -250,8 +250,11 @@ class Composite:
                 self._kinks.append(Term(*kink, "proximal", term.where, term.shape))
                 self.penalized[term.where] = True
         self.has_kink = bool(self._kinks)
-        n_smooth = sum(np.prod(term.shape) for term in self._smooth)
-        self.has_ridge = not self.has_kink and n_smooth >= problem.network.n_weights
+        smooth = np.zeros_like(self.penalized)
+        for term in self._smooth:
+            smooth[term.where] = True
+        n_weights = problem.network.n_weights
+        self.has_ridge = not self.has_kink and bool(smooth[:n_weights].all())
         self._kink_sum = PenaltySum(self._kinks, slices)
         self._sum = PenaltySum(terms, slices) if self._smooth else self._kink_sum
         self.kink_value = self._kink_sum.value

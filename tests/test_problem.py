@@ -45,6 +45,7 @@ PENALTIES = {
     "mcp": (MCP(gamma=1.5), MCP(saturation=0.8)),
     "scad": (SCAD(a=2.5), SCAD(saturation=0.9)),
     "first layer": (L1(), None),
+    "first layer as ridge": (L2(), None),
     "mixed": (GroupLasso(), L2()),
     "mixed with a concave part": (MCP(gamma=2.0), ElasticNet(0.5)),
 }
@@ -327,8 +328,9 @@ def test_kinks_are_there_where_a_penalty_has_one(name):
 
 
 @over_penalties()
-def test_a_ridge_is_there_where_all_weights_have_a_smooth_penalty(name):
-    composite = split(name)[1]
+@pytest.mark.parametrize("intercepts", [False, True])
+def test_a_ridge_is_there_where_all_weights_have_a_smooth_penalty(name, intercepts):
+    composite = split(name, intercepts=intercepts)[1]
     assert composite.has_ridge == (name in {"l2", "elasticnet as ridge"})
     for lam in ([0.0, 0.0], [0.1, 0.0], [0.0, 0.1]):
         assert not split(name, lam=np.array(lam))[1].has_ridge
