@@ -236,8 +236,8 @@ class _Run:
                 return trial
             # The minimizer of the parabola through F, its slope and the trial.
             excess = trial.value - point.value - t * predicted
-            lowest = -predicted * t * t / (2 * excess) if excess > 0 else inf
-            t = min(max(lowest, t / 10), t / 2)
+            minimizer = -predicted * t * t / (2 * excess) if excess > 0 else inf
+            t = min(max(minimizer, t / 10), t / 2)
             theta, kink = self.arc(support, direction, t)
         return None
 
