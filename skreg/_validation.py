@@ -1,4 +1,4 @@
-"""Checks of parameters, data and weights; and the split for early stopping.
+"""Checks of parameters, data and weights.
 
 Every message names the parameter or the data, the value and what is allowed.
 """
@@ -10,10 +10,10 @@ import numpy as np
 from scipy import sparse
 from sklearn import utils
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length, gen_batches
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
+from skreg import _split
 from skreg._network import ACTIVATIONS
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
@@ -326,88 +326,8 @@ def check_validation_data(estimator, X_val, y_val, sample_weight_val):
 
 
 def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
-    """Draw the training and validation rows of early stopping.
-
-    Where rows repeat, or carry different weights, the draw is over distinct rows in an
-    order that does not depend on how they are written: copies of a row end on one side,
-    and an integer weight means the same as repeating the row. Otherwise it is
-    `train_test_split` on the rows as they lie.
-
-    Parameters
-    ----------
-    X : array or CSR matrix of shape (n, p)
-    y : ndarray of shape (n, k)
-    sample_weight : ndarray of shape (n,) or None
-    validation_fraction : float
-    stratify : ndarray of shape (n, k) or None
-        Labels whose shares both sides keep.
-    rng : RandomState
-
-    Returns
-    -------
-    train, validation : ndarrays of intp
-        Row indices; rows of weight 0 train.
-
-    Raises
-    ------
-    ValueError
-        If fewer than 2 rows are left for validation.
-    """
-    keys = _row_keys(X, y)
-    counted = np.arange(X.shape[0])
-    if sample_weight is not None:
-        counted = np.flatnonzero(sample_weight > 0)
-    first = np.unique(keys[counted], return_index=True)[1]
-    plain = first.size == X.shape[0] and (
-        sample_weight is None or np.ptp(sample_weight) == 0
+    """Draw the rows of early stopping, see `skreg._split.split_rows`."""
+    strata = None if stratify is None else stratify.ravel()
+    return _split.split_rows(
+        X.shape[0], sample_weight, validation_fraction, strata, rng
     )
-    distinct = np.arange(X.shape[0]) if plain else counted[first]
-    try:
-        train, validation = train_test_split(
-            distinct,
-            test_size=validation_fraction,
-            stratify=None if stratify is None else stratify[distinct],
-            random_state=rng,
-        )
-    except ValueError as error:
-        raise ValueError(
-            "The data cannot be split for early_stopping with "
-            f"validation_fraction={validation_fraction}: {error}"
-        ) from error
-    if validation.size < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the "
-            "size of your dataset."
-        )
-    if plain:
-        return train, validation
-    held_out = np.isin(keys, keys[validation])
-    if sample_weight is not None:
-        held_out &= sample_weight > 0
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def _row_keys(X, y):
-    """64-bit keys of the rows of (X, y): equal rows have equal keys.
-
-    A sum modulo 2^64 of scrambled entries times random odd numbers (multilinear
-    hashing); zeros add nothing, so that a row has one key, dense or sparse.
-    """
-    n, p = X.shape
-    rng = np.random.default_rng(0)
-    salt = 2 * rng.integers(2**63, size=p + y.shape[1], dtype=np.uint64) + 1
-    keys = (_scramble(y) * salt[p:]).sum(axis=1, dtype=np.uint64)
-    if sparse.issparse(X):
-        terms = np.zeros(X.nnz + 1, np.uint64)
-        np.cumsum(_scramble(X.data) * salt[X.indices], out=terms[1:])
-        return keys + terms[X.indptr[1:]] - terms[X.indptr[:-1]]
-    for rows in gen_batches(n, max(1, 2**20 // p)):
-        keys[rows] += (_scramble(X[rows]) * salt[:p]).sum(axis=1, dtype=np.uint64)
-    return keys
-
-
-def _scramble(values):
-    # + 0.0 makes -0.0 and 0.0 one number; the low bits of most floats are zero, so the
-    # high half, where the information is, is folded onto them.
-    bits = (values.astype(np.float64) + 0.0).view(np.uint64)
-    return bits ^ (bits >> np.uint64(32))

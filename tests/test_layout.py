@@ -15,7 +15,16 @@ ROOT = Path(skreg.__file__).parent
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
     {"_core", "_groups"},
-    {"losses", "penalties", "_network", "_lambda", "_threads", "_compat", "_docs"},
+    {
+        "losses",
+        "penalties",
+        "_network",
+        "_lambda",
+        "_threads",
+        "_compat",
+        "_docs",
+        "_split",
+    },
     {"_rules"},
     {"_problem"},
     {"_solvers"},

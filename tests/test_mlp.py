@@ -24,7 +24,7 @@ from skreg import RegMLPClassifier, RegMLPRegressor
 from skreg._network import ACTIVATIONS
 from skreg._solvers import _stochastic
 from skreg._solvers._schedules import SCHEDULES
-from skreg._validation import split_rows
+from skreg._split import split_rows
 from skreg.losses import REGRESSION_LOSSES
 from skreg.penalties import L1, MCP, GroupLasso
 
@@ -430,17 +430,12 @@ def random_stream_after_initialization(model):
 
 def held_out_rows(model, X, y, sample_weight=None):
     """Rows of the validation set, drawn anew."""
-    rng = random_stream_after_initialization(model)
-    targets = np.unique(y, return_inverse=True)[1] if y.dtype.kind in "UOi" else y
-    targets = targets.astype(float).reshape(len(y), -1)
-    two_classes = y.dtype.kind == "U"
     return split_rows(
-        X,
-        targets,
+        len(y),
         sample_weight,
         model.validation_fraction,
-        targets[:, 0] if two_classes else None,
-        rng,
+        y if y.dtype.kind == "U" else None,  # two classes
+        random_stream_after_initialization(model),
     )[1]
 
 

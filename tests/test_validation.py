@@ -1,18 +1,16 @@
-"""Bad input ends in an error that names the parameter or the data; `split_rows`."""
+"""Bad input ends in an error that names the parameter or the data."""
 
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import utils
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import train_test_split
 
 from skreg import RegMLPClassifier, RegMLPRegressor
-from skreg._validation import _row_keys, check_random_state, split_rows
+from skreg._validation import check_random_state
 from skreg.penalties import L1, L2, MCP, SCAD, ElasticNet, GroupLasso, Penalty
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -662,116 +660,6 @@ def test_warm_start_needs_the_same_classes(y):
     model = fitted(RegMLPClassifier, warm_start=True)
     with fails_naming("warm_start", "`y`", "classes", "[0 1]"):
         model.fit(X, y)
-
-
-# The split of early stopping ---------------------------------------------------------
-
-
-def split(X, y, weight=None, fraction=0.3, stratify=None, seed=0):
-    """Training and validation rows, in this order."""
-    rng = np.random.RandomState(seed)
-    return split_rows(X, y, weight, fraction, stratify, rng)
-
-
-def distinct_rows(X, rows):
-    return {tuple(row) for row in X[rows]}
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("weight", [None, np.full(N, 3.0)], ids=["none", "constant"])
-def test_split_of_plain_data_is_train_test_split(weight, seed):
-    for stratify in (None, LABELS):
-        rows = split(X, LABELS[:, None], weight, stratify=stratify, seed=seed)
-        expected = train_test_split(
-            np.arange(N), test_size=0.3, stratify=stratify, random_state=seed
-        )
-        for got, wanted in zip(rows, expected):
-            assert_array_equal(got, wanted)
-
-
-@pytest.mark.parametrize("stratified", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_integer_weight_splits_like_repetition(seed, stratified):
-    rng = np.random.default_rng(seed)
-    weight = rng.integers(0, 4, N)
-    copies = rng.permutation(np.repeat(np.arange(N), weight))
-    order = rng.permutation(N)
-    labels = LABELS if stratified else None
-    weighted = split(
-        X[order],
-        LABELS[order, None],
-        weight[order],
-        stratify=LABELS[order] if stratified else None,
-    )
-    repeated = split(
-        X[copies],
-        LABELS[copies, None],
-        stratify=None if labels is None else LABELS[copies],
-    )
-    held_out = distinct_rows(X[order], weighted[1])
-    assert held_out == distinct_rows(X[copies], repeated[1])
-    positive = weighted[0][weight[order][weighted[0]] > 0]
-    assert distinct_rows(X[order], positive) == distinct_rows(X[copies], repeated[0])
-
-
-def test_rows_of_weight_zero_are_never_held_out():
-    weight = np.arange(N) % 2
-    train, held_out = split(X, LABELS[:, None], weight)
-    assert (weight[held_out] > 0).all()
-    assert len(held_out) == 5  # 0.3 of the 15 rows that count
-    assert_array_equal(np.sort(np.r_[train, held_out]), np.arange(N))
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
-def test_copies_of_a_row_stay_together(container, seed):
-    copies = np.random.default_rng(seed).integers(N, size=4 * N)
-    y = LABELS[copies, None]
-    train, held_out = split(container(X[copies]), y, seed=seed)
-    assert not set(copies[train]) & set(copies[held_out])
-    assert_array_equal(np.sort(np.r_[train, held_out]), np.arange(4 * N))
-    share = len(set(copies[held_out])) / len(set(copies))
-    assert 0.3 <= share < 0.35
-
-
-def test_same_inputs_with_other_targets_are_other_rows():
-    keys = _row_keys(np.ones((2, 3)), np.array([[0.0], [1.0]]))
-    assert keys[0] != keys[1]
-
-
-def test_split_is_independent_of_the_order_of_repeated_rows():
-    copies = np.repeat(np.arange(N), 2)
-    order = np.random.default_rng(0).permutation(2 * N)
-    _, held_out = split(X[copies], LABELS[copies, None])
-    _, shuffled = split(X[copies][order], LABELS[copies][order, None])
-    assert distinct_rows(X[copies], held_out) == distinct_rows(
-        X[copies][order], shuffled
-    )
-
-
-def test_keys_of_sparse_rows_are_those_of_dense_rows():
-    dense = np.where(np.abs(X) < 0.5, 0.0, X)
-    dense[0] = 0.0
-    keys = _row_keys(dense, LABELS[:, None])
-    assert_array_equal(_row_keys(sparse.csr_array(dense), LABELS[:, None]), keys)
-    assert_array_equal(_row_keys(sparse.csr_matrix(dense), LABELS[:, None]), keys)
-
-
-def test_keys_ignore_stored_zeros_their_sign_and_the_order_of_entries():
-    data = np.array([2.0, -0.0, 0.0, 1.0])
-    loose = sparse.csr_array((data, [2, 0, 1, 0], [0, 2, 4]), shape=(2, 3))
-    dense = np.array([[0.0, -0.0, 2.0], [1.0, 0.0, 0.0]])
-    y = np.array([[0.0], [-0.0]])
-    assert_array_equal(_row_keys(loose, y), _row_keys(dense, np.abs(y)))
-
-
-def test_keys_tell_rows_apart():
-    n = 20_000
-    X = np.random.default_rng(0).integers(0, 4, size=(n, 12)).astype(float)
-    y = np.zeros((n, 1))
-    n_distinct = len(np.unique(X, axis=0))
-    assert len(np.unique(_row_keys(X, y))) == n_distinct
-    assert len(np.unique(_row_keys(X.astype(np.float32), y))) == n_distinct
 
 
 @pytest.mark.parametrize("penalty", [L1(), L2()])
