@@ -4,7 +4,8 @@ Every message names the parameter or the data, the value and what is allowed.
 """
 
 import warnings
-from numbers import Integral, Real
+from itertools import pairwise
+from numbers import Real
 
 import numpy as np
 from scipy import sparse
@@ -15,18 +16,17 @@ from sklearn.utils.validation import validate_data
 
 from skreg import _split
 from skreg._network import ACTIVATIONS
+from skreg._numbers import as_float, is_boolean, is_integer
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
 from skreg.losses import REGRESSION_LOSSES
 from skreg.penalties import GroupLasso, check_penalty, without_groups
 
+_LARGEST_NETWORK = 2**31 - 1  # parameters; 16 GiB for each of several vectors
+_MOST_LAMBDAS = 10_000
 
-def _is_real(value):
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
-def _is_integer(value):
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+# Names of the strength in other libraries, and here where λ is chosen.
+_OTHER_NAMES = {"alpha", "lambda", "lambda_", "C", "weight_decay", "reg_lambda"}
 
 
 def _interval(low, high, closed="both"):
@@ -35,25 +35,15 @@ def _interval(low, high, closed="both"):
     right = "]" if closed == "both" and np.isfinite(high) else ")"
 
     def is_allowed(value):
-        if not _is_real(value) or not np.isfinite(value):
-            return False
-        above = value > low if left == "(" else value >= low
-        return above and (value <= high if right == "]" else value < high)
+        number = as_float(value)  # the number that solvers see; NaN if it is none
+        above = number > low if left == "(" else number >= low
+        return above and (number <= high if right == "]" else number < high)
 
     return is_allowed, f"a float in {left}{low:g}, {high:g}{right}"
 
 
-def _integer(low, also=None, also_name=""):
-    """(predicate, description) of the integers from `low`, or one more value."""
-
-    def is_allowed(value):
-        if isinstance(also, str) and isinstance(value, str):
-            return value == also
-        if _is_real(value) and not isinstance(also, str) and value == also:
-            return True
-        return _is_integer(value) and value >= low
-
-    return is_allowed, f"an int >= {low}" + (f" or {also_name}" if also_name else "")
+def _integer(low):
+    return lambda value: is_integer(value) and value >= low, f"an int >= {low}"
 
 
 def _options(options):
@@ -63,8 +53,30 @@ def _options(options):
     )
 
 
-_BOOLEAN = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+def _either(value, shown, other):
+    """(predicate, description) of one more value, of the type of `value`."""
+    is_allowed, description = other
 
+    def is_either(given):
+        return (isinstance(given, type(value)) and given == value) or is_allowed(given)
+
+    return is_either, f"{description} or {shown}"
+
+
+_BOOLEAN = (is_boolean, "True or False")
+_WEIGHT = _interval(0, np.inf)[0]
+
+
+def _is_class_weight(value):
+    """Weights of classes; for a multilabel y there may be a list with one per label."""
+    if isinstance(value, list):
+        return all(isinstance(part, dict) and _is_class_weight(part) for part in value)
+    if isinstance(value, dict):
+        return all(_WEIGHT(weight) for weight in value.values())
+    return value is None or (isinstance(value, str) and value == "balanced")
+
+
+# Each predicate looks at the type before the value.
 _CONSTRAINTS = {
     "activation": _options(ACTIVATIONS),
     "l1_ratio": _interval(0, 1),
@@ -72,6 +84,10 @@ _CONSTRAINTS = {
     "penalize_intercepts": _BOOLEAN,
     "loss": _options(tuple(REGRESSION_LOSSES)),
     "quantile": _interval(0, 1),
+    "class_weight": (
+        _is_class_weight,
+        "None, 'balanced', a dict of finite weights >= 0, or a list of such dicts",
+    ),
     "solver": _options(SOLVERS),
     "learning_rate": _options(SCHEDULES),
     "learning_rate_init": _interval(0, np.inf, "neither"),
@@ -82,23 +98,21 @@ _CONSTRAINTS = {
     "beta_2": _interval(0, 1, "left"),
     "rho": _interval(0, 1, "left"),
     "epsilon": _interval(0, np.inf, "neither"),
-    "batch_size": _integer(1, "auto", "'auto'"),
+    "batch_size": _either("auto", "'auto'", _integer(1)),
     "max_iter": _integer(1),
     "max_fun": _integer(1),
     "tol": _interval(0, np.inf),
     "shuffle": _BOOLEAN,
     "early_stopping": _BOOLEAN,
     "validation_fraction": _interval(0, 1, "neither"),
-    "n_iter_no_change": _integer(1, np.inf, "np.inf"),
+    "n_iter_no_change": _either(np.inf, "np.inf", _integer(1)),
     "scoring": (
         lambda value: value is None or isinstance(value, str) or callable(value),
         "None, 'loss', the name of a scorer or a callable",
     ),
     "warm_start": _BOOLEAN,
     "verbose": (
-        lambda value: (
-            isinstance(value, bool | np.bool_) or (_is_integer(value) and value >= 0)
-        ),
+        lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
         "a bool or an int >= 0",
     ),
 }
@@ -149,18 +163,103 @@ def check_scorer(estimator):
     return check_scoring(estimator, scoring=estimator.scoring)
 
 
+def unknown_parameter_hint(name, parameters):
+    """What to write instead of a name for λ that an estimator does not know.
+
+    Parameters
+    ----------
+    name : str
+        The unknown parameter.
+    parameters : collection of str
+        Those which the estimator has.
+
+    Returns
+    -------
+    str
+        A sentence, or "" where `name` stands for no strength of regularization.
+    """
+    if name not in _OTHER_NAMES or name in parameters:
+        return ""
+    if "reg_lambdas" in parameters:
+        return (
+            "The strength of regularization is chosen among 'reg_lambdas', an int or a "
+            "grid; skreg.convert_lambda converts strengths of other libraries."
+        )
+    return (
+        "The strength of regularization is 'reg_lambda'; skreg.convert_lambda converts "
+        "strengths of other libraries."
+    )
+
+
+def check_parameter_names(estimator, names):
+    """Raise a ValueError where a name is that of another library for λ.
+
+    Other unknown names are left to scikit-learn's `set_params`.
+    """
+    parameters = estimator._get_param_names()
+    for name in names:
+        hint = unknown_parameter_hint(name, parameters)
+        if hint:
+            raise ValueError(
+                f"Invalid parameter {name!r} for estimator "
+                f"{type(estimator).__name__}. {hint}"
+            )
+
+
 def check_hidden_layer_sizes(estimator):
     """Hidden layer sizes as a tuple of int; an int counts as one layer."""
     sizes = estimator.hidden_layer_sizes
-    if _is_integer(sizes):
+    if is_integer(sizes):
         sizes = (sizes,)
     elif isinstance(sizes, np.ndarray) or not isinstance(sizes, list | tuple):
         sizes = np.asarray(sizes, dtype=object).ravel().tolist()
-    if not all(_is_integer(size) and size >= 1 for size in sizes):
+    if not all(is_integer(size) and size >= 1 for size in sizes):
         raise parameter_error(
             estimator, "hidden_layer_sizes", "an int >= 1 or a sequence of them"
         )
-    return tuple(int(size) for size in sizes)
+    sizes = tuple(int(size) for size in sizes)
+    check_network_size(estimator, (1, *sizes, 1))
+    return sizes
+
+
+def check_network_size(estimator, units):
+    """Raise a ValueError where a network of these layers is too large to be trained.
+
+    Parameters
+    ----------
+    estimator : BaseRegMLP
+    units : sequence of int
+        Units of each layer: inputs, hidden layers, outputs.
+    """
+    n_parameters = sum((before + 1) * after for before, after in pairwise(units))
+    if n_parameters > _LARGEST_NETWORK:
+        raise ValueError(
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} of "
+            f"{type(estimator).__name__} makes a network of more than "
+            f"{_LARGEST_NETWORK} parameters, which is the most that is allowed: its "
+            f"layers would have {list(units)} units."
+        )
+
+
+def check_reg_lambdas(reg_lambdas):
+    """Return the number of λ as an int, or their distinct values in increasing order.
+
+    Raises
+    ------
+    ValueError
+        For anything but an int in [2, 10000] or a sequence of finite floats >= 0.
+    """
+    if is_integer(reg_lambdas) and 2 <= reg_lambdas <= _MOST_LAMBDAS:
+        return int(reg_lambdas)
+    grid = reg_lambdas.tolist() if hasattr(reg_lambdas, "tolist") else reg_lambdas
+    if isinstance(grid, list | tuple) and 0 < len(grid) <= _MOST_LAMBDAS:
+        values = np.unique([as_float(value) for value in grid])
+        if 0 <= values[0] and values[-1] < np.inf:  # NaN is last
+            return values
+    raise ValueError(
+        f"'reg_lambdas' must be an int in [2, {_MOST_LAMBDAS}] or a sequence of up to "
+        f"{_MOST_LAMBDAS} finite floats >= 0. Got {reg_lambdas!r} instead."
+    )
 
 
 def check_penalties(estimator, shapes):
@@ -208,12 +307,10 @@ def warn_if_vacuous(penalties, lam):
 def check_reg_lambda(estimator, n_layers):
     """Return lambda per layer, an array of shape (n_layers,)."""
     lam = estimator.reg_lambda
-    values = [lam] * n_layers if _is_real(lam) else lam
-    if isinstance(values, np.ndarray) and values.ndim == 1:
-        values = values.tolist()
-    if not isinstance(values, list | tuple) or not all(
-        _is_real(value) and np.isfinite(value) and value >= 0 for value in values
-    ):
+    lam = lam.tolist() if hasattr(lam, "tolist") else lam
+    values = lam if isinstance(lam, list | tuple) else [lam] * n_layers
+    values = [as_float(value) for value in values]
+    if not all(0 <= value < np.inf for value in values):
         raise parameter_error(
             estimator, "reg_lambda", "a finite float >= 0, or one per layer"
         )
@@ -223,7 +320,7 @@ def check_reg_lambda(estimator, n_layers):
             "reg_lambda",
             f"a float, or a sequence with one value per layer (here {n_layers})",
         )
-    return np.array(values, dtype=np.float64)
+    return np.array(values)
 
 
 def check_X_y(estimator, X, y, reset, **y_options):

@@ -14,7 +14,7 @@ ROOT = Path(skreg.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
-    {"_core", "_groups"},
+    {"_core", "_groups", "_numbers"},
     {
         "losses",
         "penalties",
@@ -102,7 +102,7 @@ def test_no_two_modules_import_each_other():
 
 def test_losses_penalties_and_network_do_not_know_each_other():
     for module in ("losses", "penalties", "_network"):
-        assert set(own_imports(module)) <= {"_core", "_groups"}
+        assert set(own_imports(module)) <= {"_core", "_groups", "_numbers"}
 
 
 @over_modules([m for m in MODULES if m.split(".")[0] in ("_core", "_solvers")])

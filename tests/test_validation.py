@@ -1,16 +1,33 @@
 """Bad input ends in an error that names the parameter or the data."""
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import utils
 from sklearn.exceptions import NotFittedError
 
-from skreg import RegMLPClassifier, RegMLPRegressor
-from skreg._validation import check_random_state
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+)
+from skreg._validation import (
+    _CONSTRAINTS,
+    check_hidden_layer_sizes,
+    check_network_size,
+    check_parameter_names,
+    check_parameters,
+    check_random_state,
+    check_reg_lambdas,
+    unknown_parameter_hint,
+)
 from skreg.penalties import L1, L2, MCP, SCAD, ElasticNet, GroupLasso, Penalty
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -23,6 +40,7 @@ TARGETS = X[:, 0] + 1.0
 NAN, INF = float("nan"), float("inf")
 
 ESTIMATORS = {RegMLPClassifier: LABELS, RegMLPRegressor: TARGETS}
+SEARCHES = {RegMLPClassifier: RegMLPClassifierCV, RegMLPRegressor: RegMLPRegressorCV}
 BOTH = pytest.mark.parametrize("estimator", ESTIMATORS)
 STREAMS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
 
@@ -135,6 +153,130 @@ def assert_shows_value(error, name, value):
     shown = value[-1] if name == "penalty" and isinstance(value, tuple) else value
     shown = shown[0] if name == "penalty" and isinstance(value, list) else shown
     assert repr(shown) in str(error.value)
+
+
+# Values that look like numbers, flags or names to some function, each of its own kind.
+ODD_VALUES = [
+    *(Fraction(1, 2), Decimal("0.5"), 1j, 10**20, 10**400, -(10**400)),
+    *(
+        np.float16(0.5),
+        np.float32(0.5),
+        np.longdouble("0.5"),
+        np.longdouble("1") - 1e-19,
+    ),
+    *(np.int8(1), np.uint64(2**63), np.bool_(True), np.str_("adam"), 5e-324, 1e308),
+    *(pd.NA, pd.NaT, NAN, -INF, np.ma.masked, np.datetime64("2020-01-01")),
+    *(np.array(0.5), np.array(1), np.array([0.5, 1.0]), np.array([]), pd.Series([0.5])),
+    *([], {}, set(), (), range(2), [[1]], [None], [pd.NA], ["a"], {"a": 1}, {0: "a"}),
+    *({0: pd.NA}, {0: 10**400}, b"adam", object(), type, len, Exception("adam")),
+]
+
+
+def is_fine_or_named(estimator, name, value, **params):
+    """Fit with one parameter changed; True if it fits, False if the error names it."""
+    if name == "hidden_layer_sizes":
+        check = check_hidden_layer_sizes
+    elif name in ("penalty", "reg_lambda"):
+        check = None
+    else:
+        check = check_random_state if name == "random_state" else check_parameters
+    model = estimator(3, max_iter=2, **params).set_params(**{name: value})
+    try:
+        if check is not None:
+            check(model)
+    except (ValueError, TypeError) as error:
+        assert name in str(error)
+        return False
+    try:
+        model.fit(X, ESTIMATORS[estimator])
+    except (ValueError, TypeError) as error:
+        # What is not a bad value alone is named otherwise: a diverging fit, ...
+        assert name in str(error) or "non-finite" in str(error)
+        return False
+    return True
+
+
+@BOTH
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:30])
+@pytest.mark.filterwarnings("ignore")
+def test_odd_values_work_or_are_named(estimator, value):
+    for name in estimator().get_params():
+        if name == "max_iter" and isinstance(value, int | np.integer):
+            continue  # allowed, and as long as asked for
+        is_fine_or_named(estimator, name, value)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "rmsprop", "lbfgs"])
+@pytest.mark.filterwarnings("ignore")
+def test_floats_of_any_precision_are_floats(estimator, kind, solver):
+    for name, (_, allowed) in _CONSTRAINTS.items():
+        if allowed.startswith("a float") and hasattr(estimator(), name):
+            params = {"solver": solver, "learning_rate": "invscaling"}
+            assert is_fine_or_named(estimator, name, kind(0.5), **params)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["learning_rate_init", "tol", "reg_lambda"])
+def test_integers_that_are_too_large_for_a_float_are_named(estimator, name):
+    with fails_naming(name, "must be a", "Got 1000"):
+        estimator(**{name: 10**400}).fit(X, ESTIMATORS[estimator])
+
+
+@pytest.mark.parametrize("power_t", [200, 1e300, 10**20, np.float16(200)])
+def test_huge_exponents_of_invscaling_end_the_steps(power_t):
+    model = RegMLPRegressor(3, solver="sgd", learning_rate="invscaling", max_iter=3)
+    model.set_params(power_t=power_t, momentum=0.0, random_state=0).fit(X, TARGETS)
+    once = RegMLPRegressor(3, solver="sgd", max_iter=1, momentum=0.0, random_state=0)
+    once.fit(X, TARGETS)  # the first epoch is at the full rate
+    assert_array_equal(model.coefs_[0], once.coefs_[0])
+
+
+@BOTH
+@pytest.mark.parametrize("sizes", [10**20, (10**6, 10**6), [50_000, 50_000], 2**31])
+def test_networks_that_fit_into_no_memory_are_refused(estimator, sizes):
+    with fails_naming(f"hidden_layer_sizes={sizes!r}", "2147483647 parameters"):
+        estimator(sizes).fit(X, ESTIMATORS[estimator])
+
+
+def test_all_units_count_in_the_size_of_a_network():
+    model = RegMLPRegressor(100_000)
+    assert check_hidden_layer_sizes(model) == (100_000,)
+    check_network_size(model, (20_000, 100_000, 1))
+    with fails_naming("=100000", "2147483647 parameters", "[100000, 100000, 1]"):
+        check_network_size(model, (100_000, 100_000, 1))
+
+
+@pytest.mark.parametrize(
+    "bad", [10**12, 1, 0, True, NAN, [], [0.1, NAN], [-1.0], [[1]]]
+)
+def test_grids_that_cannot_be_are_named(bad):
+    with fails_naming("'reg_lambdas'", "int in [2, 10000]", repr(bad)):
+        check_reg_lambdas(bad)
+
+
+def test_grids():
+    assert check_reg_lambdas(np.int8(5)) == 5
+    for grid in ([0.2, 0, 0.2], (0.2, 0), np.array([0.2, 0]), pd.Series([0.2, 0.0])):
+        assert_array_equal(check_reg_lambdas(grid), [0, 0.2])
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["alpha", "lambda", "lambda_", "C", "weight_decay"])
+def test_strengths_of_other_libraries_are_pointed_to_ours(estimator, name):
+    with fails_naming(name, estimator.__name__, "'reg_lambda'", "convert_lambda"):
+        check_parameter_names(estimator(), [name])
+    with fails_naming(name, estimator.__name__ + "CV", "'reg_lambdas'", "convert"):
+        check_parameter_names(SEARCHES[estimator](), [name])
+
+
+@BOTH
+def test_a_search_says_how_it_calls_the_strength(estimator):
+    with fails_naming("'reg_lambda'", estimator.__name__ + "CV", "'reg_lambdas'"):
+        check_parameter_names(SEARCHES[estimator](), ["reg_lambda"])
+    check_parameter_names(estimator(), ["reg_lambda", "penalty", "nonsense"])
+    assert unknown_parameter_hint("gamma", ["reg_lambda"]) == ""
 
 
 @BOTH

@@ -34,8 +34,11 @@ def epoch_rates(name, initial, n_steps, *, samples_seen, power_t, factor, progre
     -------
     ndarray of shape (n_steps,)
     """
+    initial = float(initial)  # of any precision; the core reads double
     if name == "invscaling":
-        return np.full(n_steps, initial / (samples_seen + 1) ** power_t)
+        # A negative power vanishes for huge exponents, a positive one overflows.
+        rate = initial * float(samples_seen + 1) ** -float(power_t)
+        return np.full(n_steps, rate)
     if name == "cosine":
         start, end = (min(p, 1.0) for p in progress)
         position = start + (end - start) * np.arange(n_steps) / n_steps

@@ -1,0 +1,37 @@
+"""Which values count as numbers: those of Python and NumPy, and no lookalikes."""
+
+import math
+
+import numpy as np
+
+
+def is_boolean(value):
+    """Whether a value is True or False, of Python or NumPy."""
+    return isinstance(value, bool | np.bool_)
+
+
+def is_integer(value):
+    """Whether a value is an integer of Python or NumPy, and no boolean."""
+    return isinstance(value, int | np.integer) and not is_boolean(value)
+
+
+def as_float(value):
+    """Return a number as a float, so that checks and solvers see the same.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    float
+        NaN for anything but an integer or a float of Python or NumPy: booleans,
+        strings, arrays, fractions, decimals, missing values. Infinite for what is too
+        large for a float. NaN and infinity fail a check like ``low <= x < inf``.
+    """
+    if not is_integer(value) and not isinstance(value, float | np.floating):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
