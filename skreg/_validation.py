@@ -400,7 +400,27 @@ def check_sample_weight(sample_weight, X, name="sample_weight"):
             "Sample weights must contain at least one non-zero number: all entries of "
             f"{name} are 0."
         )
-    return weights
+    return moderate(weights)
+
+
+def moderate(weights):
+    """Return weights whose sums, and their inverses, are finite in single precision.
+
+    Only ratios of weights matter; those in a usual range are returned unchanged.
+    """
+    largest = weights.max()
+    return weights if 1e-20 < largest < 1e20 else weights / largest
+
+
+def check_target_range(targets, dtype, name="y"):
+    """Raise a ValueError where targets are infinite in the precision of the network."""
+    largest = np.abs(targets).max()
+    if largest > np.finfo(dtype).max:
+        raise ValueError(
+            f"{name} has values up to {largest:.2g}, but X is {np.dtype(dtype)} and "
+            f"so is the network: at most {np.finfo(dtype).max:.2g} fits. Scale "
+            f"{name}, or pass X as float64."
+        )
 
 
 def check_validation_data(estimator, X_val, y_val, sample_weight_val):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import utils
 from sklearn.exceptions import NotFittedError
@@ -26,6 +26,9 @@ from skreg._validation import (
     check_parameters,
     check_random_state,
     check_reg_lambdas,
+    check_sample_weight,
+    check_target_range,
+    moderate,
     unknown_parameter_hint,
 )
 from skreg.penalties import L1, L2, MCP, SCAD, ElasticNet, GroupLasso, Penalty
@@ -535,6 +538,32 @@ def test_bad_sample_weight(estimator, method, weight, message):
     y = ESTIMATORS[estimator]
     with pytest.raises(ValueError, match=message):
         call(method, estimator(4), X, y, sample_weight=weight)
+
+
+@BOTH
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-50, 1e50, 1e308])
+def test_only_ratios_of_weights_matter_in_any_unit(estimator, solver, dtype, size):
+    y = ESTIMATORS[estimator]
+    model = estimator(3, solver=solver, max_iter=3, random_state=0)
+    plain = model.fit(X.astype(dtype), y).coefs_
+    weighted = model.fit(X.astype(dtype), y, np.full(N, size))
+    assert np.isfinite(weighted.loss_)
+    for W, expected in zip(weighted.coefs_, plain):
+        assert_allclose(W, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_in_a_usual_range_keep_their_values():
+    weights = np.array([1e-19, 3.0, 0.0])
+    assert check_sample_weight(weights, X[:3]) is moderate(weights)
+    assert_array_equal(moderate(np.array([0, 1e-320, 5e-321])), [0, 1, 0.5])
+
+
+def test_targets_beyond_single_precision_are_named():
+    with fails_naming("y_val", "1e+100", "float32", "3.4e+38"):
+        check_target_range(np.array([0.0, -1e100]), np.float32, "y_val")
+    check_target_range(np.array([1e100]), np.float64)
 
 
 def test_class_weights_that_leave_no_weight():
