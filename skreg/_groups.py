@@ -26,8 +26,19 @@ class Partition:
         lines = A.sum(axis=1 - self.axis, dtype=np.float64)
         return np.bincount(self.index, weights=lines)
 
+    @np.errstate(over="ignore")
     def norm(self, A):
-        return np.sqrt(self.sum(np.square(A, dtype=np.float64)))
+        """Norm of each group, of any size: squares neither overflow nor vanish."""
+        A = np.asarray(A, dtype=np.float64)
+        exponent = self.exponent(A)
+        scaled = np.ldexp(A, -self.spread(exponent))  # exact: by powers of 2
+        return np.ldexp(np.sqrt(self.sum(np.square(scaled))), exponent)
+
+    def exponent(self, A):
+        """Power of 2 that bounds the entries of each group."""
+        largest = np.zeros(len(self.factor))
+        np.fmax.at(largest, self.index, np.abs(A).max(axis=1 - self.axis))
+        return np.frexp(largest)[1]
 
     def spread(self, per_group):
         """One number per group, in a shape that broadcasts with the matrix."""
@@ -35,29 +46,39 @@ class Partition:
 
 
 @lru_cache(maxsize=128)
-def partition(shape, axis, weighted, labels=None):
+def partition(shape, axis, weighted, labels=None, factors=None):
     """Partition of a matrix by the labels of its rows (columns); None: each is a group.
 
-    Each epoch asks for it, and for the same matrices. Its arrays are read only.
+    A group's weight includes the factor of its lines, given as a tuple. Each epoch asks
+    for it, and for the same matrices. Its arrays are read only.
     """
-    index = np.arange(shape[axis])
+    first = index = np.arange(shape[axis])
     if labels is not None:
-        index = np.unique(np.asarray(labels), return_inverse=True)[1]
+        _, first, index = np.unique(
+            np.asarray(labels), return_index=True, return_inverse=True
+        )
     n_lines = np.bincount(index)
     factor = np.sqrt(n_lines * shape[1 - axis]) if weighted else n_lines**0.0
+    if factors is not None:
+        factor = factor * np.array(factors, dtype=np.float64)[first]
     for array in (index, factor):
         array.flags.writeable = False
     return Partition(axis, index, factor)
 
 
+@np.errstate(over="ignore")  # infinite thresholds make zeros
 def metric_group_prox(U, step, c, groups):
     """Minimize Σ (Z − U)² / (2t) + Σ_g c_g ‖Z_g‖ over Z for an array of steps t.
 
     A group is zero if ‖u/t‖ ≤ c. Otherwise z = u s / (s + tc), where s = ‖z‖ is the
     root of φ(s) = Σ u² / (s + tc)² = 1. Newton's method on the increasing and concave
     φ^(−1/2) − 1 rises monotonically from any lower bound of the root, and needs a
-    single step if all t of a group are equal.
+    single step if all t of a group are equal. Z is homogeneous in (U, c), so U and c
+    are taken in units of the largest entry of each group.
     """
+    exponent = groups.exponent(U)
+    U = np.ldexp(np.asarray(U, dtype=np.float64), -groups.spread(exponent))
+    c = np.ldexp(c, -exponent)
     t = np.broadcast_to(step, U.shape)
     t = np.maximum(t, 1e-100, dtype=np.float64)  # t = 0 leaves u as it is
     tc = t * groups.spread(c)
@@ -73,4 +94,4 @@ def metric_group_prox(U, step, c, groups):
         if np.all(newton <= 1e-14 * s):
             break
     norm = groups.spread(s)
-    return U * ratio(norm, norm + tc)
+    return np.ldexp(U * ratio(norm, norm + tc), groups.spread(exponent))

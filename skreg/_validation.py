@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 from skreg import _split
 from skreg._network import ACTIVATIONS
 from skreg._numbers import as_float, is_boolean, is_integer
+from skreg._penalty import check_methods
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
 from skreg.losses import REGRESSION_LOSSES
@@ -265,8 +266,8 @@ def check_reg_lambdas(reg_lambdas):
 def check_penalties(estimator, shapes):
     """Return one penalty (or None) per layer, each validated for its matrix.
 
-    A single penalty acts on every layer; groups that it names are those of the inputs,
-    and above the first layer each row (or column) is a group of its own.
+    A single penalty acts on every layer; groups and factors that it names are those of
+    the inputs. Above the first layer each row (or column) is a group of its own.
     """
     penalty = estimator.penalty
     if not isinstance(penalty, list | tuple):
@@ -282,6 +283,8 @@ def check_penalties(estimator, shapes):
     for p, shape in zip(penalties, shapes):
         if p is not None:
             p.validate(shape)
+            if p.form(1.0, shape) is None:  # of the user's own
+                check_methods(p, shape)
     return penalties
 
 

@@ -18,13 +18,15 @@ References
 .. [8] Parikh and Boyd (2014), Found. Trends Optim. 1(3): proximal algorithms.
 """
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
+from skreg._forms import Form, GroupForm
 from skreg._groups import metric_group_prox, partition, ratio
+from skreg._numbers import as_float, is_boolean
+from skreg._penalty import Penalty, cast, check_number, parameter_error
 
 __all__ = [
     "L1",
@@ -39,143 +41,57 @@ __all__ = [
 ]
 
 
-def _cast(W, *factors):
-    """Return W as a floating array, and the factors in its precision."""
-    W = np.asarray(W)
-    if W.dtype not in (np.float32, np.float64):
-        W = W.astype(np.float64)
-    return W, *(np.asarray(factor, dtype=W.dtype) for factor in factors)
+_LARGEST = float(np.finfo(np.float64).max)
 
 
-def _parameter_error(penalty, name, allowed):
-    return ValueError(
-        f"The {name!r} parameter of {type(penalty).__name__} must be {allowed}. "
-        f"Got {getattr(penalty, name)!r} instead."
-    )
-
-
-def _check_number(penalty, name, allowed, is_allowed):
-    """Raise unless the parameter is a finite number for which is_allowed holds."""
-    number = getattr(penalty, name)
-    is_number = isinstance(number, Real) and not isinstance(number, bool)
-    if not (is_number and math.isfinite(number) and is_allowed(number)):
-        raise _parameter_error(penalty, name, allowed)
-
-
-class Penalty(BaseEstimator):
-    """Base class of all penalties, and the contract for your own.
-
-    A subclass defines `value` and `prox`; also `gradient` to be used with
-    ``decay_mode="coupled"``, and `shrink` with ``decay_mode="decoupled"``. ``__init__``
-    only stores parameters, `validate` checks them. Arguments of all methods:
-
-    - ``W``, ``G``, ``candidate``: float arrays of shape (n_in, n_out), never modified.
-      Results have the same shape and precision.
-    - ``step``: float ≥ 0, or an array like ``W``, the inverse of a diagonal metric, for
-      instance the learning rate divided by Adam's denominator.
-    - ``lam``: float, the strength λ ≥ 0.
+class _BuiltIn(Penalty):
+    """A penalty that engines know as data, with a factor for each row of W.
 
     Attributes
     ----------
-    is_smooth, is_convex, is_separable : bool
-        The gradient exists everywhere; the penalty is convex; it is a sum over single
-        weights. False unless declared by the class.
-    has_metric_prox : bool
-        `prox` accepts an array of steps, as adaptive solvers (Adam, RMSProp) need.
-        False unless declared by the class.
-    has_gradient, has_shrink : bool
-        The class defines the method.
-
-    Examples
-    --------
-    Weights that must not be negative, for any λ > 0:
-
-    >>> import numpy as np
-    >>> from skreg.penalties import Penalty
-    >>> class Nonnegative(Penalty):
-    ...     is_convex = is_separable = has_metric_prox = True
-    ...
-    ...     def value(self, W, lam=1.0):
-    ...         return 0.0 if np.all(W >= 0) else np.inf
-    ...
-    ...     def prox(self, W, step, lam=1.0):
-    ...         return np.maximum(W, 0)
-    >>> W = np.array([[1.0, -2.0], [-0.5, 3.0]])
-    >>> Nonnegative().value(W)
-    inf
-    >>> Nonnegative().prox(W, step=0.1)
-    array([[1., 0.],
-           [0., 3.]])
+    factors : array-like of shape (n_in,) or None
+        Factor c_j >= 0 of row j, 0 where it is never penalized. The penalty is that on
+        the rows c_j w_j, as if input j were divided by c_j.
     """
 
-    is_smooth = False
-    is_convex = False
-    is_separable = False
-    has_metric_prox = False
-
-    @property
-    def has_gradient(self):
-        return type(self).gradient is not Penalty.gradient
-
-    @property
-    def has_shrink(self):
-        return type(self).shrink is not Penalty.shrink
+    factors = None
 
     def validate(self, shape=None):
-        """Raise a ValueError if a parameter is not allowed (for W of this shape)."""
+        if self.factors is None:
+            return
+        allowed = "None or a sequence of finite numbers >= 0, one for each row"
+        if np.ndim(np.array(self.factors, dtype=object)) != 1 or not all(
+            0 <= as_float(factor) < np.inf for factor in self.factors
+        ):
+            raise parameter_error(self, "factors", allowed)
+        if shape is not None and len(self.factors) != shape[0]:
+            raise parameter_error(self, "factors", f"{allowed} (here {shape[0]})")
 
-    def value(self, W, lam=1.0):
-        """Return the penalty term of the objective, a float. It includes λ."""
-        raise self._missing("value")
+    def _by_row(self, lam, power=1):
+        """λ for each row of W, of shape (n_in, 1); a float where there are no factors.
 
-    def gradient(self, W, lam=1.0):
-        """Return the gradient of `value`; at a kink a subgradient, with sign(0) = 0."""
-        raise self._missing("gradient")
-
-    def prox(self, W, step, lam=1.0):
-        """Return the minimizer Z of Σ (Z − W)² / (2 step) + value(Z, lam), see [8]."""
-        raise self._missing("prox")
-
-    def shrink(self, W, step, lam=1.0):
-        """Return W after one step of the penalty alone: decoupled decay."""
-        raise self._missing("shrink")
-
-    def smooth_part(self, W, lam=1.0):
-        """Return value and gradient of the part that may join the data term."""
-        if self.is_smooth:
-            return self.value(W, lam), self.gradient(W, lam)
-        return 0.0, np.zeros_like(_cast(W)[0])
-
-    def kink(self, lam=1.0):
-        """Return what `smooth_part` leaves out: None, or a penalty and its λ."""
-        return None if self.is_smooth else (self, lam)
-
-    def cross(self, W, candidate):
-        """Return the candidate with zeros for what passed a kink on the way from W.
-
-        A solver calls it on the penalty that `kink` returns.
+        A factor acts on w, so the quadratic part of a penalty has its square.
         """
-        return candidate
+        if self.factors is None:
+            return float(lam)
+        return lam * np.array(self.factors, dtype=np.float64)[:, np.newaxis] ** power
 
-    def lambda_max(self, G):
-        """Return the smallest λ at which W = 0 is optimal, inf if there is none.
-
-        G is the gradient of the data term at W = 0.
-        """
-        raise self._missing("lambda_max")
-
-    def _missing(self, method):
-        return NotImplementedError(
-            f"{type(self).__name__} does not define {method!r}. See skreg.penalties."
-            "Penalty for what a penalty has to define."
-        )
+    def form(self, lam, shape):
+        # By exact type: a subclass may redefine what the data would bypass.
+        return self._form(float(lam), shape) if type(self) in _BUILT_IN else None
 
 
-class L2(Penalty):
+class L2(_BuiltIn):
     """Ridge penalty, also called weight decay: λ/2 Σ w².
 
     Gradient λw, prox w / (1 + tλ), shrink max(1 − ηλ, 0) w. No weight becomes exactly
     zero, hence `lambda_max` is infinite (unless G = 0).
+
+    Parameters
+    ----------
+    factors : array-like of shape (n_in,), default=None
+        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
+        the rows c_j w_j, as if input j were divided by c_j.
 
     Examples
     --------
@@ -186,34 +102,46 @@ class L2(Penalty):
 
     is_smooth = is_convex = is_separable = has_metric_prox = True
 
+    def __init__(self, factors=None):
+        self.factors = factors
+
     def value(self, W, lam=1.0):
-        return float(lam / 2 * np.square(W, dtype=np.float64).sum())
+        return self.smooth_part(W, lam)[0]
 
     def gradient(self, W, lam=1.0):
-        W, lam = _cast(W, lam)
+        W, lam = cast(W, self._by_row(lam, 2))
         return lam * W
 
     def smooth_part(self, W, lam=1.0):
-        gradient = self.gradient(W, lam)
-        return float(np.vdot(W, gradient)) / 2, gradient
+        gradient = self.gradient(np.asarray(W, dtype=np.float64), lam)  # not of squares
+        return float(np.vdot(W, gradient)) / 2, gradient.astype(cast(W)[0].dtype)
 
     def prox(self, W, step, lam=1.0):
-        W, decay = _cast(W, step * lam)
+        W, decay = cast(W, step * self._by_row(lam, 2))
         return W / (1 + decay)
 
     def shrink(self, W, step, lam=1.0):
-        W, decay = _cast(W, step * lam)
+        W, decay = cast(W, step * self._by_row(lam, 2))
         return np.maximum(1 - decay, 0) * W
 
     def lambda_max(self, G):
-        return np.inf if np.any(G) else 0.0
+        return np.inf if np.any(G * (self._by_row(1.0) > 0)) else 0.0
+
+    def _form(self, lam, shape):
+        return Form(l2=self._by_row(lam, 2))
 
 
-class L1(Penalty):
+class L1(_BuiltIn):
     """Lasso penalty [1]: λ Σ |w|.
 
     Subgradient λ sign(w), prox S(w, tλ), shrink S(w, ηλ). The shrink is the exact flow
     of λ|w|: it stops at zero, where a step of the subgradient would overshoot.
+
+    Parameters
+    ----------
+    factors : array-like of shape (n_in,), default=None
+        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
+        the rows c_j w_j, as if input j were divided by c_j.
 
     Examples
     --------
@@ -224,28 +152,36 @@ class L1(Penalty):
 
     is_convex = is_separable = has_metric_prox = True
 
+    def __init__(self, factors=None):
+        self.factors = factors
+
     def value(self, W, lam=1.0):
-        return float(lam * np.abs(W).sum(dtype=np.float64))
+        terms = np.multiply(self._by_row(lam), np.abs(W), dtype=np.float64)
+        return float(np.sum(terms))
 
     def gradient(self, W, lam=1.0):
-        W, lam = _cast(W, lam)
+        W, lam = cast(W, self._by_row(lam))
         return lam * np.sign(W)
 
     def prox(self, W, step, lam=1.0):
-        W, threshold = _cast(W, step * lam)
+        W, threshold = cast(W, step * self._by_row(lam))
         return W - np.minimum(np.maximum(W, -threshold), threshold)
 
     def shrink(self, W, step, lam=1.0):
         return self.prox(W, step, lam)
 
     def cross(self, W, candidate):
-        return np.where(np.sign(W) * candidate < 0, 0, candidate)
+        crossed = (np.sign(W) * candidate < 0) & (self._by_row(1.0) > 0)
+        return np.where(crossed, 0, candidate)
 
     def lambda_max(self, G):
-        return float(np.max(np.abs(G)))
+        return float(np.max(ratio(np.abs(G), self._by_row(1.0))))
+
+    def _form(self, lam, shape):
+        return Form(l1=self._by_row(lam))
 
 
-class _L1Mixture(Penalty):
+class _L1Mixture(_BuiltIn):
     """r L1 + (1 − r) times the penalty _other(), with r = l1_ratio.
 
     The prox is the composition of the soft threshold and the other prox, which is exact
@@ -257,10 +193,10 @@ class _L1Mixture(Penalty):
     def _parts(self, lam):
         """Both penalties, each with its own λ."""
         r = float(self.l1_ratio)
-        return (L1(), lam * r), (self._other(), lam * (1 - r))
+        return (L1(self.factors), lam * r), (self._other(), lam * (1 - r))
 
     def validate(self, shape=None):
-        _check_number(self, "l1_ratio", "a number in [0, 1]", lambda r: 0 <= r <= 1)
+        check_number(self, "l1_ratio", "a number in [0, 1]", lambda r: 0 <= r <= 1)
         super().validate(shape)
 
     def value(self, W, lam=1.0):
@@ -290,6 +226,9 @@ class ElasticNet(_L1Mixture):
     ----------
     l1_ratio : float, default=0.5
         Share of the L1 part, in [0, 1].
+    factors : array-like of shape (n_in,), default=None
+        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
+        the rows c_j w_j, as if input j were divided by c_j.
 
     Examples
     --------
@@ -300,15 +239,16 @@ class ElasticNet(_L1Mixture):
 
     is_separable = True
 
-    def __init__(self, l1_ratio=0.5):
+    def __init__(self, l1_ratio=0.5, factors=None):
         self.l1_ratio = l1_ratio
+        self.factors = factors
 
     @property
     def is_smooth(self):
         return self.l1_ratio == 0
 
     def _other(self):
-        return L2()
+        return L2(self.factors)
 
     def shrink(self, W, step, lam=1.0):
         for part, share in reversed(self._parts(lam)):
@@ -323,12 +263,17 @@ class ElasticNet(_L1Mixture):
         return None if self.is_smooth else self._parts(lam)[0]
 
     def lambda_max(self, G):
+        l1, l2 = L1(self.factors), L2(self.factors)
         if self.is_smooth:
-            return L2().lambda_max(G)
-        return L1().lambda_max(G) / float(self.l1_ratio)
+            return l2.lambda_max(G)
+        return l1.lambda_max(G) / float(self.l1_ratio)
+
+    def _form(self, lam, shape):
+        r = float(self.l1_ratio)
+        return Form(l1=self._by_row(lam * r), l2=self._by_row(lam * (1 - r), 2))
 
 
-class GroupLasso(Penalty):
+class GroupLasso(_BuiltIn):
     """Group lasso [3]: λ Σ_g c_g ‖w_g‖₂, which makes whole groups zero.
 
     Subgradient λ c_g w_g / ‖w_g‖, and 0 for a zero group; prox and shrink
@@ -347,6 +292,9 @@ class GroupLasso(Penalty):
         instance the columns of a one-hot encoded feature. None: each on its own.
     weighted : bool, default=True
         True: c_g is the square root of the number of weights in the group. False: 1.
+    factors : array-like of shape (n_in,), default=None
+        Factor of each row of W, the same for the rows of a group, and 0 where they are
+        never penalized. It multiplies c_g. With ``by="inputs"`` only.
 
     Examples
     --------
@@ -359,22 +307,37 @@ class GroupLasso(Penalty):
 
     is_convex = has_metric_prox = True
 
-    def __init__(self, by="inputs", groups=None, weighted=True):
+    def __init__(self, by="inputs", groups=None, weighted=True, factors=None):
         self.by = by
         self.groups = groups
         self.weighted = weighted
+        self.factors = factors
 
     def validate(self, shape=None):
+        super().validate(shape)
         if self.by not in ("inputs", "units"):
-            raise _parameter_error(self, "by", "'inputs' or 'units'")
-        if not isinstance(self.weighted, (bool, np.bool_)):
-            raise _parameter_error(self, "weighted", "True or False")
+            raise parameter_error(self, "by", "'inputs' or 'units'")
+        if not is_boolean(self.weighted):
+            raise parameter_error(self, "weighted", "True or False")
         labels = np.array([] if self.groups is None else self.groups, dtype=object)
         if labels.ndim != 1 or not all(isinstance(g, (Integral, str)) for g in labels):
             allowed = "None or a 1-d array of integer or string labels"
-            raise _parameter_error(self, "groups", allowed)
+            raise parameter_error(self, "groups", allowed)
+        if self.factors is not None:
+            self._validate_factors_of_groups()
         if shape is not None:
             self.partition(shape)
+
+    def _validate_factors_of_groups(self):
+        if self.by == "units":
+            raise parameter_error(self, "factors", "None with by='units'")
+        of_group = {}
+        for label, factor in zip(
+            self.groups if self.groups is not None else (), self.factors
+        ):
+            if of_group.setdefault(label, factor) != factor:
+                allowed = f"the same for all rows of one group, here {label!r}"
+                raise parameter_error(self, "factors", allowed)
 
     def partition(self, shape):
         """Return the groups of a matrix of this shape and their weights c_g."""
@@ -387,20 +350,22 @@ class GroupLasso(Penalty):
                 f"for each of the {shape[axis]} {lines}. Got {len(labels)} labels "
                 "instead."
             )
-        return partition(tuple(shape), axis, bool(self.weighted), labels)
+        factors = None if self.factors is None else tuple(self.factors)
+        return partition(tuple(shape), axis, bool(self.weighted), labels, factors)
 
     def value(self, W, lam=1.0):
         groups = self.partition(np.shape(W))
-        return float(lam * np.sum(groups.factor * groups.norm(W)))
+        return float(np.sum(lam * groups.factor * groups.norm(W)))
 
     def gradient(self, W, lam=1.0):
-        W, lam = _cast(W, lam)
+        W, lam = cast(W, lam)
         groups = self.partition(W.shape)
-        scale = ratio(groups.factor, groups.norm(W))
-        return lam * W * groups.spread(scale).astype(W.dtype)
+        direction = ratio(W, groups.spread(groups.norm(W)))
+        return lam * (direction * groups.spread(groups.factor)).astype(W.dtype)
 
+    @np.errstate(over="ignore")  # infinite thresholds make zeros
     def prox(self, W, step, lam=1.0):
-        W = _cast(W)[0]
+        W = cast(W)[0]
         groups = self.partition(W.shape)
         c = float(lam) * groups.factor
         if np.ndim(step) > 0:
@@ -415,12 +380,16 @@ class GroupLasso(Penalty):
 
     def cross(self, W, candidate):
         groups = self.partition(W.shape)
-        turned = groups.sum(W * candidate) < 0
+        turned = (groups.sum(W * candidate) < 0) & (groups.factor > 0)
         return np.where(groups.spread(turned), 0, candidate)
 
     def lambda_max(self, G):
         groups = self.partition(np.shape(G))
-        return float(np.max(groups.norm(G) / groups.factor))
+        return float(np.max(ratio(groups.norm(G), groups.factor)))
+
+    def _form(self, lam, shape):
+        groups = self.partition(shape)
+        return Form(groups=GroupForm(groups.axis, groups.index, lam * groups.factor))
 
 
 class SparseGroupLasso(_L1Mixture, GroupLasso):
@@ -433,8 +402,8 @@ class SparseGroupLasso(_L1Mixture, GroupLasso):
     ----------
     l1_ratio : float, default=0.5
         Share r of the L1 part, in [0, 1].
-    by, groups, weighted : same as in `GroupLasso`
-        The groups and their c_g.
+    by, groups, weighted, factors : same as in `GroupLasso`
+        The groups and their c_g; factors of the rows also act on the L1 part.
 
     Examples
     --------
@@ -445,31 +414,41 @@ class SparseGroupLasso(_L1Mixture, GroupLasso):
            [0. , 0. , 0. ]])
     """
 
-    def __init__(self, l1_ratio=0.5, by="inputs", groups=None, weighted=True):
-        super().__init__(by, groups, weighted)
+    def __init__(
+        self, l1_ratio=0.5, by="inputs", groups=None, weighted=True, factors=None
+    ):
+        super().__init__(by, groups, weighted, factors)
         self.l1_ratio = l1_ratio
 
     def _other(self):
-        return GroupLasso(self.by, self.groups, self.weighted)
+        return GroupLasso(self.by, self.groups, self.weighted, self.factors)
 
     def lambda_max(self, G):
         # Per group the root of ‖S(g, rλ)‖ − (1 − r) c λ, which is convex and
-        # decreasing in λ: Newton's method rises monotonically from 0 to it.
+        # decreasing in λ: Newton's method rises monotonically from 0 to it. In units of
+        # the largest entry, so that nothing overflows.
         groups = self.partition(np.shape(G))
-        r, size = float(self.l1_ratio), np.abs(G)
-        c = (1 - r) * groups.factor
+        unit = float(np.ldexp(1.0, np.frexp(np.max(np.abs(G)))[1] - 1))
+        size, r = np.abs(G) / unit, self._by_row(float(self.l1_ratio))
+        c = (1 - float(self.l1_ratio)) * groups.factor
         lam = np.zeros(len(c))
         for _ in range(100):
-            excess = np.maximum(size - groups.spread(r * lam), 0)
+            excess = np.maximum(size - r * groups.spread(lam), 0)
             norm = groups.norm(excess)
-            newton = ratio(norm - c * lam, r * ratio(groups.sum(excess), norm) + c)
+            slope = ratio(groups.sum(r * excess), norm) + c
+            newton = ratio(norm - c * lam, slope)
             lam += newton
             if np.all(newton <= 1e-15 * lam):
                 break
-        return float(np.max(lam))
+        return float(np.max(lam)) * unit
+
+    def _form(self, lam, shape):
+        (l1, l1_share), (group, group_share) = self._parts(lam)
+        groups = group._form(group_share, shape).groups
+        return Form(l1=l1._by_row(l1_share), groups=groups)
 
 
-class _FoldedConcave(Penalty):
+class _FoldedConcave(_BuiltIn):
     """λ|w| near zero, and constant from a saturation point on.
 
     In between the derivative falls linearly from λ at |w| = start to 0 at |w| = stop;
@@ -479,47 +458,74 @@ class _FoldedConcave(Penalty):
     is_separable = has_metric_prox = True
 
     def value(self, W, lam=1.0):
-        return L1().value(W, lam) + self.smooth_part(W, lam)[0]
+        size = np.abs(np.asarray(W, dtype=np.float64))
+        bend, stop = self._bend(size, lam)
+        return float(np.sum(self._by_row(lam) * (np.minimum(size, stop) - bend)))
 
     def gradient(self, W, lam=1.0):
-        return L1().gradient(W, lam) + self.smooth_part(W, lam)[1]
+        l1 = L1(self.factors)
+        return l1.gradient(W, lam) + self.smooth_part(W, lam)[1]
 
+    @np.errstate(over="ignore")  # infinite thresholds make zeros
     def prox(self, W, step, lam=1.0):
-        W, threshold = _cast(W, step * lam)
-        start, stop = self.ramp(float(lam))
-        size = np.abs(W)
+        W = cast(W)[0]
+        threshold = np.asarray(step * self._by_row(lam), dtype=np.float64)
+        start, stop = self._ramp_by_row(lam)
+        size = np.abs(W, dtype=np.float64)
         soft = np.maximum(size - threshold, 0)
 
         # Small steps: a convex problem, whose solution is continuous in W.
         room = stop - start - threshold
-        share = (stop - size) / np.where(room > 0, room, 1)
-        ramp = np.where(size < stop, size - threshold * share, size)
+        is_small = room > 0
+        share = (stop - np.minimum(size, stop)) / np.where(is_small, room, 1)
+        ramp = size - np.where(is_small, threshold, 0) * share
         small = np.where(size <= start + threshold, soft, ramp)
 
         # Large steps: the better one of two local minima, the soft threshold and W.
         a, b = start + stop, threshold
-        switch = np.where(b < a, (a + b) / 2, np.sqrt(a * b))
+        switch = np.where(b < a, a / 2 + b / 2, np.sqrt(a) * np.sqrt(b))
         large = np.where(size <= switch, soft, size)
-        return np.sign(W) * np.where(room > 0, small, large) + 0.0
+        return (np.sign(W) * np.where(is_small, small, large) + 0.0).astype(W.dtype)
 
     def smooth_part(self, W, lam=1.0):
-        W = _cast(W)[0]
-        start, stop = self.ramp(float(lam))
-        size, width = np.abs(W), stop - start
-        fraction = np.clip(ratio(size - start, width), 0, 1)  # of the way to stop
-        saved = width / 2 * np.square(fraction) + np.maximum(size - stop, 0)
-        gradient = -float(lam) * fraction * np.sign(W)
-        return -float(lam * np.sum(saved)), gradient.astype(W.dtype)
+        W = cast(W)[0]
+        size, slope = np.abs(W, dtype=np.float64), self._by_row(lam)
+        bend, stop = self._bend(size, lam)
+        start, _ = self._ramp_by_row(lam)
+        way = ratio(size - start, stop - start)
+        fraction = np.clip(way, 0, 1)
+        saved = bend + np.maximum(size - stop, 0)
+        gradient = -slope * fraction * np.sign(W)
+        return -float(np.sum(slope * saved)), gradient.astype(W.dtype)
+
+    def _bend(self, size, lam):
+        """What λ|w| is above the penalty up to the saturation point, over λ; stop."""
+        start, stop = self._ramp_by_row(lam)
+        way = np.clip(size - start, 0, stop - start)
+        return way / 2 * ratio(way, stop - start), stop
+
+    def _ramp_by_row(self, lam):
+        """The ramp in units of each row, finite."""
+        ramp = self.ramp(float(lam))
+        if self.factors is not None:
+            with np.errstate(over="ignore"):
+                ramp = [ratio(point, self._by_row(1.0)) for point in ramp]
+            return tuple(np.minimum(point, _LARGEST) for point in ramp)
+        return tuple(min(point, _LARGEST) for point in ramp)
 
     def kink(self, lam=1.0):
-        return L1(), lam
+        return L1(self.factors), lam
 
     def lambda_max(self, G):
-        return L1().lambda_max(G)
+        return L1(self.factors).lambda_max(G)
 
     def validate(self, shape=None):
+        super().validate(shape)
         if self.saturation is not None:
-            _check_number(self, "saturation", "None or a number > 0", lambda v: v > 0)
+            check_number(self, "saturation", "None or a number > 0", lambda v: v > 0)
+
+    def _form(self, lam, shape):
+        return Form(l1=self._by_row(lam), ramp=self._ramp_by_row(lam))
 
 
 class MCP(_FoldedConcave):
@@ -539,6 +545,9 @@ class MCP(_FoldedConcave):
         ``gamma`` is not used; the penalty, λ (|w| − w²/(2τ)) up to τ, is linear in λ.
         This is the form for networks: a fixed γ at the usual, small λ would leave
         almost all weights without penalty.
+    factors : array-like of shape (n_in,), default=None
+        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
+        the rows c_j w_j, as if input j were divided by c_j.
 
     Examples
     --------
@@ -547,18 +556,19 @@ class MCP(_FoldedConcave):
     array([[0. , 1.5, 4. ]])
     """
 
-    def __init__(self, gamma=3.0, saturation=None):
+    def __init__(self, gamma=3.0, saturation=None, factors=None):
         self.gamma = gamma
         self.saturation = saturation
+        self.factors = factors
 
     def validate(self, shape=None):
-        _check_number(self, "gamma", "a number > 0", lambda v: v > 0)
+        check_number(self, "gamma", "a number > 0", lambda v: v > 0)
         super().validate(shape)
 
     def ramp(self, lam):
         """Return where the slope begins to fall and where it has reached 0."""
         fixed = self.saturation is not None
-        return 0.0, float(self.saturation if fixed else self.gamma * lam)
+        return 0.0, float(self.saturation) if fixed else float(self.gamma) * lam
 
 
 class SCAD(_FoldedConcave):
@@ -579,6 +589,9 @@ class SCAD(_FoldedConcave):
         Saturation point τ > 0 in the unit of the weights. If given, a is τ/λ, and the
         parameter ``a`` is not used. As a may not fall below 2, it is 2, and the
         saturation point is 2λ, for every λ > τ/2.
+    factors : array-like of shape (n_in,), default=None
+        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
+        the rows c_j w_j, as if input j were divided by c_j.
 
     Examples
     --------
@@ -587,25 +600,30 @@ class SCAD(_FoldedConcave):
     array([[0.  , 0.75, 2.  , 4.  ]])
     """
 
-    def __init__(self, a=3.7, saturation=None):
+    def __init__(self, a=3.7, saturation=None, factors=None):
         self.a = a
         self.saturation = saturation
+        self.factors = factors
 
     def validate(self, shape=None):
-        _check_number(self, "a", "a number > 2", lambda v: v > 2)
+        check_number(self, "a", "a number > 2", lambda v: v > 2)
         super().validate(shape)
 
     def ramp(self, lam):
         """Return where the slope begins to fall and where it has reached 0."""
         fixed = self.saturation is not None
-        return lam, float(max(self.saturation, 2 * lam) if fixed else self.a * lam)
+        return lam, max(float(self.saturation), 2 * lam) if fixed else float(
+            self.a
+        ) * lam
+
+
+_BUILT_IN = {L1, L2, ElasticNet, GroupLasso, SparseGroupLasso, MCP, SCAD}
 
 
 def without_groups(penalty):
-    """Return the penalty with each row (column) as a group, for another matrix."""
-    if getattr(penalty, "groups", None) is None:
-        return penalty
-    return clone(penalty).set_params(groups=None)
+    """Return the penalty for another matrix, without labels or factors of rows."""
+    named = [n for n in ("groups", "factors") if getattr(penalty, n, None) is not None]
+    return clone(penalty).set_params(**dict.fromkeys(named)) if named else penalty
 
 
 _BY_NAME = {

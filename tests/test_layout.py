@@ -14,9 +14,10 @@ ROOT = Path(skreg.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
-    {"_core", "_groups", "_numbers"},
+    {"_core", "_forms", "_groups", "_numbers"},
     {
         "losses",
+        "_penalty",
         "penalties",
         "_network",
         "_lambda",
@@ -102,7 +103,13 @@ def test_no_two_modules_import_each_other():
 
 def test_losses_penalties_and_network_do_not_know_each_other():
     for module in ("losses", "penalties", "_network"):
-        assert set(own_imports(module)) <= {"_core", "_groups", "_numbers"}
+        assert set(own_imports(module)) <= {
+            "_core",
+            "_forms",
+            "_groups",
+            "_numbers",
+            "_penalty",
+        }
 
 
 @over_modules([m for m in MODULES if m.split(".")[0] in ("_core", "_solvers")])

@@ -2,6 +2,7 @@
 
 import doctest
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
 from sklearn.base import clone
 
-from skreg import penalties
+from skreg import RegMLPRegressor, _penalty, penalties
+from skreg._penalty import check_methods
 from skreg.penalties import (
     L1,
     L2,
@@ -641,6 +643,9 @@ def test_valid_parameters_pass(penalty):
         (GroupLasso(groups="abcdef"), "'groups' .* Got 'abcdef'"),
         (MCP(gamma=0), "'gamma' .* MCP .* > 0. Got 0"),
         (MCP(gamma=np.inf), "'gamma' .* Got inf"),
+        (MCP(gamma=10**400), "'gamma' .* MCP .* > 0. Got 1000"),
+        (MCP(gamma=Fraction(7, 2)), "'gamma' .* MCP .* > 0. Got Fraction"),
+        (SCAD(a=np.ma.masked), "'a' .* SCAD .* > 2. Got masked"),
         (MCP(saturation=-1.0), "'saturation' .* MCP .* > 0. Got -1.0"),
         (SCAD(a=2), "'a' .* SCAD .* > 2. Got 2"),
         (SCAD(saturation=0), "'saturation' .* SCAD .* Got 0"),
@@ -706,6 +711,248 @@ def test_check_penalty_names_the_choices(bad):
         check_penalty(bad)
 
 
+# Weights of any size
+
+
+@over(ALL)
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1e155, 1e200, 1e300])
+@pytest.mark.parametrize("lam", [0.0, 1e-300, LAM, 1e10])
+@pytest.mark.filterwarnings("ignore:overflow")  # what exceeds all numbers is infinite
+def test_no_size_of_weights_makes_a_nan(penalty, size, lam):
+    for W, metric in draws(3):
+        W = size * W / np.abs(W).max()
+        results = [penalty.value(W, lam), penalty.gradient(W, lam)]
+        results += [*penalty.smooth_part(W, lam), penalty.lambda_max(W)]
+        for step in (0.0, 0.1, 1e300, metric, 1e200 * metric):
+            Z = penalty.prox(W, step, lam)
+            results.append(Z)
+            assert np.all(np.abs(Z) <= np.abs(W))
+            if penalty.has_shrink:
+                results.append(penalty.shrink(W, step, lam))
+        assert not any(np.isnan(result).any() for result in results)
+
+
+@over(ALL)
+@pytest.mark.parametrize("size", [1e-310, 1.0, 1e300])
+def test_no_strength_is_no_penalty_at_any_size(penalty, size):
+    for W, metric in draws(3):
+        W = size * W / np.abs(W).max()
+        assert penalty.value(W, 0.0) == 0
+        assert penalty.smooth_part(W, 0.0)[0] == 0
+        assert not penalty.gradient(W, 0.0).any()
+        for step in (0.5, 1e300, metric):
+            assert_array_equal(penalty.prox(W, step, 0.0), W)
+
+
+@over([L1(), *GROUPS, *SPARSE_GROUPS])
+@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
+def test_homogeneous_penalties_know_no_unit(penalty, exponent):
+    """value(sW) = s value(W), prox(sW, λs) = s prox(W, λ): exact for powers of 2."""
+    for W, metric in draws(5):
+        scale = 2.0**exponent
+        assert_allclose(penalty.value(scale * W, LAM), scale * penalty.value(W, LAM))
+        assert_allclose(penalty.lambda_max(scale * W), scale * penalty.lambda_max(W))
+        assert_allclose(penalty.gradient(scale * W, LAM), penalty.gradient(W, LAM))
+        for step in (0.3, metric):
+            Z = penalty.prox(scale * W, step, scale * LAM)
+            assert_allclose(Z, scale * penalty.prox(W, step, LAM), rtol=1e-12)
+
+
+@over(FOLDED)
+@pytest.mark.parametrize("size", [1e20, 1e300])
+def test_the_value_beyond_saturation_is_exact_at_any_size(penalty, size):
+    assert_allclose(penalty.value([[size]], LAM), penalty.value([[1e3]], LAM))
+
+
+# Factors of rows
+
+FACTORS = [0.5, 2.0, 0.5, 1.0, 2.0, 2.0]  # the same within the groups of LABELS
+WITH_FACTORS = [penalty for penalty in ALL if getattr(penalty, "by", None) != "units"]
+
+
+def with_factors(penalty, factors=FACTORS):
+    return clone(penalty).set_params(factors=factors)
+
+
+@over(WITH_FACTORS)
+@pytest.mark.parametrize("make", [list, tuple, np.array])
+def test_a_factor_is_the_plain_penalty_of_an_input_in_another_unit(penalty, make):
+    """Inputs x_j / c_j have weights c_j w_j."""
+    c = np.array(FACTORS)[:, None]
+    factored = with_factors(penalty, make(FACTORS))
+    factored.validate(SHAPE)
+    for W, metric in draws():
+        assert_allclose(factored.value(W, LAM), penalty.value(c * W, LAM), rtol=1e-13)
+        expected = c * penalty.gradient(c * W, LAM)
+        assert_allclose(factored.gradient(W, LAM), expected, rtol=1e-13, atol=1e-15)
+        value, gradient = penalty.smooth_part(c * W, LAM)
+        assert_allclose(factored.smooth_part(W, LAM)[0], value, rtol=1e-12, atol=1e-14)
+        got = factored.smooth_part(W, LAM)[1]
+        assert_allclose(got, c * gradient, rtol=1e-13, atol=1e-15)
+        for step in (0.3, 20.0, metric):
+            expected = penalty.prox(c * W, step * c**2, LAM) / c
+            assert_allclose(
+                factored.prox(W, step, LAM), expected, rtol=1e-9, atol=1e-14
+            )
+            if penalty.has_shrink:
+                expected = penalty.shrink(c * W, step * c**2, LAM) / c
+                got = factored.shrink(W, step, LAM)
+                assert_allclose(got, expected, rtol=1e-9, atol=1e-14)
+        assert_allclose(factored.lambda_max(W), penalty.lambda_max(W / c), rtol=1e-12)
+
+
+@over(WITH_FACTORS)
+def test_factors_of_one_change_nothing(penalty):
+    factored = with_factors(penalty, np.ones(6))
+    for W, metric in draws(3):
+        assert_allclose(factored.value(W, LAM), penalty.value(W, LAM), rtol=1e-14)
+        for step in (0.3, metric):
+            assert_array_equal(factored.prox(W, step, LAM), penalty.prox(W, step, LAM))
+
+
+@over(WITH_FACTORS)
+def test_rows_of_factor_zero_are_never_penalized(penalty):
+    free = np.array([label == "b" for label in LABELS])
+    factored = with_factors(penalty, np.where(free, 0.0, FACTORS))
+    factored.validate(SHAPE)
+    kink = factored.kink(LAM)
+    for W, metric in draws():
+        kept = np.where(free[:, None], 0.0, W)
+        assert_allclose(factored.value(W, LAM), factored.value(kept, LAM), rtol=1e-14)
+        assert not factored.gradient(W, LAM)[free].any()
+        assert not factored.smooth_part(W, LAM)[1][free].any()
+        for step in (0.3, 1e10, metric):
+            assert_array_equal(factored.prox(W, step, LAM)[free], W[free])
+            if penalty.has_shrink:
+                assert_array_equal(factored.shrink(W, step, LAM)[free], W[free])
+        if kink is not None:
+            assert_array_equal(kink[0].cross(W, -W)[free], -W[free])
+        assert factored.lambda_max(W) == factored.lambda_max(kept)
+    everything = with_factors(penalty, np.zeros(6))
+    assert everything.value(W, 1e300) == 0
+    assert_array_equal(everything.prox(W, 0.5, LAM), W)
+    assert everything.lambda_max(W) == 0
+
+
+@pytest.mark.parametrize(
+    ("penalty", "message"),
+    [
+        (L1([1.0, -1.0]), r"'factors' .* L1 .* >= 0, one for each row. Got \[1.0, -1"),
+        (L2([1.0, np.inf]), "'factors' .* L2"),
+        (ElasticNet(factors=[np.nan]), "'factors' .* ElasticNet"),
+        (MCP(factors="ab"), "'factors' .* Got 'ab'"),
+        (SCAD(factors=2.0), "'factors' .* Got 2.0"),
+        (L1([[1.0], [2.0]]), "'factors' .* sequence"),
+        (L1([True, False]), "'factors' .* sequence"),
+        (GroupLasso(by="units", factors=[1.0]), "'factors' .* None with by='units'"),
+        (
+            SparseGroupLasso(groups=["a", "b", "a"], factors=[1, 2, 3]),
+            "'factors' .* same for all rows of one group, here 'a'",
+        ),
+    ],
+    ids=repr,
+)
+def test_invalid_factors_are_named(penalty, message):
+    with pytest.raises(ValueError, match=message):
+        penalty.validate()
+
+
+@over(WITH_FACTORS)
+def test_factors_must_fit_the_matrix(penalty):
+    with pytest.raises(ValueError, match=r"'factors' .* each row \(here 4\)"):
+        with_factors(penalty).set_params(
+            **{"groups": None} if "groups" in vars(penalty) else {}
+        ).validate((4, 2))
+
+
+@over(WITH_FACTORS)
+def test_factors_are_of_one_matrix(penalty):
+    other = penalties.without_groups(with_factors(penalty))
+    assert other.factors is None
+    assert other.get_params().keys() == penalty.get_params().keys()
+
+
+# Penalties as data
+
+
+def value_of_form(form, W):
+    """Value of a `Form`, weight by weight and group by group."""
+    n_in, n_out = W.shape
+    l1, l2 = (np.broadcast_to(a, (n_in, 1)).ravel() for a in (form.l1, form.l2))
+    total = 0.0
+    for i, k in np.ndindex(n_in, n_out):
+        w = abs(W[i, k])
+        if form.ramp is None:
+            total += l1[i] * w + l2[i] / 2 * w**2
+            continue
+        start, stop = (np.broadcast_to(a, (n_in, 1))[i, 0] for a in form.ramp)
+        # The area under a slope that is l1 to start and falls linearly to 0 at stop.
+        total += l1[i] * min(w, start)
+        if w > start:
+            end = min(w, stop)
+            slope = l1[i] * (stop - end) / (stop - start)
+            total += (end - start) * (l1[i] + slope) / 2
+    if form.groups is not None:
+        lines = W if form.groups.axis == 0 else W.T
+        for g, kappa in enumerate(form.groups.kappa):
+            total += kappa * np.linalg.norm(lines[form.groups.index == g])
+    return total
+
+
+def prox_of_form(form, W, step):
+    Z = np.sign(W) * np.maximum(np.abs(W) - step * form.l1, 0) / (1 + step * form.l2)
+    if form.groups is None:
+        return Z
+    lines = Z if form.groups.axis == 0 else Z.T
+    for g, kappa in enumerate(form.groups.kappa):
+        norm = np.linalg.norm(lines[form.groups.index == g])
+        lines[form.groups.index == g] *= max(0, 1 - step * kappa / max(norm, 1e-300))
+    return Z
+
+
+FORMS = ALL + [with_factors(penalty) for penalty in WITH_FACTORS]
+
+
+@over(FORMS)
+def test_form_is_the_penalty_as_data(penalty):
+    for W, _ in draws(5):
+        form = penalty.form(LAM, SHAPE)
+        assert_allclose(value_of_form(form, W), penalty.value(W, LAM), rtol=1e-12)
+        if form.ramp is None:
+            expected = penalty.prox(W, 0.3, LAM)
+            assert_allclose(prox_of_form(form, W, 0.3), expected, atol=1e-13)
+        else:
+            assert form.groups is None
+            assert np.all(form.l2 == 0)
+
+
+@over(FORMS)
+def test_form_without_strength_is_nothing(penalty):
+    form = penalty.form(0.0, SHAPE)
+    assert np.all(form.l1 == 0)
+    assert np.all(form.l2 == 0)
+    assert form.groups is None or not form.groups.kappa.any()
+
+
+def test_form_has_plain_floats():
+    for penalty in (
+        ElasticNet(np.float16(0.3)),
+        SparseGroupLasso(np.float32(0.3)),
+        MCP(3),
+    ):
+        form = penalty.form(np.float32(0.5), SHAPE)
+        assert {type(x) for x in (form.l1, form.l2, *(form.ramp or ()))} == {float}
+    assert ElasticNet(np.float32(0.3)).form(1.0, SHAPE).l1 == float(np.float32(0.3))
+
+
+def test_form_of_a_subclass_is_none():
+    class Preset(L1):
+        pass
+
+    assert Preset().form(LAM, SHAPE) is None
+    assert Box().form(LAM, SHAPE) is None
+
+
 # A penalty of one's own
 
 
@@ -755,6 +1002,83 @@ def test_own_smooth_penalty_joins_the_data_term():
     assert Quartic().has_gradient
 
 
+BAD_RESULTS = {
+    "one row": lambda W, *_: W[:1],
+    "transposed": lambda W, *_: W.T,
+    "flat": lambda W, *_: W.ravel(),
+    "a number": lambda W, *_: 0.0,
+    "a column": lambda W, *_: W[:, :1],
+    "a list": lambda W, *_: W.tolist(),
+    "nothing": lambda W, *_: None,
+    "text": lambda W, *_: W.astype(str),
+    "complex": lambda W, *_: 1j * W,
+    "flags": lambda W, *_: W > 0,
+    "positive ones": lambda W, *_: W[W > 0],
+}
+
+
+def own_penalty(**methods):
+    return type("Own", (Box,), {"has_metric_prox": True, **methods})()
+
+
+@pytest.mark.parametrize("method", ["prox", "gradient", "shrink"])
+@pytest.mark.parametrize("result", BAD_RESULTS)
+def test_results_of_another_shape_or_type_are_named(method, result):
+    take_step = {"gradient": lambda self, W, lam: BAD_RESULTS[result](W)}
+    bad = take_step.get(method, lambda self, W, step, lam: BAD_RESULTS[result](W))
+    with pytest.raises(ValueError, match=rf"Own\.{method} must return an array .*6, 3"):
+        check_methods(own_penalty(**{method: bad}), SHAPE)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.ones(3), [1.0], None, "1", 1j, True, np.ones((1, 1))]
+)
+def test_values_that_are_no_number_are_named(bad):
+    with pytest.raises(ValueError, match=r"Own\.value must return a float. Got"):
+        check_methods(own_penalty(value=lambda self, W, lam: bad), SHAPE)
+
+
+@pytest.mark.parametrize("good", [1, 1.0, np.float32(1), np.array(1.0), np.inf])
+def test_numbers_are_values(good):
+    check_methods(own_penalty(value=lambda self, W, lam: good), SHAPE)
+
+
+def test_a_prox_that_breaks_with_a_metric_is_named():
+    def prox(self, W, step, lam):
+        return W if np.ndim(step) == 0 else step[0]
+
+    with pytest.raises(ValueError, match=r"Own\.prox"):
+        check_methods(own_penalty(prox=prox), SHAPE)
+    check_methods(own_penalty(prox=prox, has_metric_prox=False), SHAPE)
+
+
+def test_methods_must_take_the_strength():
+    with pytest.raises(
+        TypeError, match=r"Own\.prox must take \(W, step, lam\).*\(W, step"
+    ):
+        check_methods(own_penalty(prox=lambda self, W, step: W), SHAPE)
+    with pytest.raises(TypeError, match=r"Own\.value must take \(W, lam\)"):
+        check_methods(own_penalty(value=lambda self, W: 0.0), SHAPE)
+
+
+def test_weights_must_not_be_modified():
+    def prox(self, W, step, lam):
+        W *= 0.5
+        return W
+
+    with pytest.raises(ValueError, match=r"Own\.prox must not modify W"):
+        check_methods(own_penalty(prox=prox), SHAPE)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_a_fit_names_what_is_wrong_with_a_penalty(solver):
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    network = RegMLPRegressor(3, solver=solver, max_iter=2)
+    network.set_params(penalty=own_penalty(prox=lambda self, W, step, lam: W[0]))
+    with pytest.raises(ValueError, match=r"Own\.prox must return an array .* \(4, 3\)"):
+        network.fit(X, X[:, 0])
+
+
 def test_missing_methods_are_named():
     W = np.ones(SHAPE)
     with pytest.raises(NotImplementedError, match="Box does not define 'gradient'"):
@@ -769,7 +1093,8 @@ def test_missing_methods_are_named():
             getattr(Penalty(), method)(W, 0.1)
 
 
-def test_docstring_examples():
-    result = doctest.testmod(penalties)
-    assert result.attempted > 20
+@pytest.mark.parametrize("module", [penalties, _penalty], ids=lambda m: m.__name__)
+def test_docstring_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 5
     assert result.failed == 0
