@@ -25,7 +25,7 @@ class Monitor:
     best_theta : ndarray or None
         Parameters of the best validation score.
     count : int
-        Epochs without improvement, in a row.
+        Epochs without improvement, in a row. What is not finite is no improvement.
     """
 
     def __init__(self, tol, n_iter_no_change, validate=None, verbose=False):
@@ -42,6 +42,11 @@ class Monitor:
     def criterion(self):
         """What is watched, for messages."""
         return "Training loss" if self.validate is None else "Validation score"
+
+    @property
+    def has_no_score(self):
+        """Whether no validation score has been a number: there is no best network."""
+        return self.validate is not None and self.best_theta is None
 
     def update(self, n_iter, loss, theta, history):
         """Record an epoch; return whether improvement has ceased.
@@ -60,17 +65,17 @@ class Monitor:
         if self.verbose:
             print(f"Iteration {n_iter}, loss = {loss:.8f}")
         if self.validate is None:
-            stale = loss > self.best_loss - self.tol
+            improves = np.isfinite(loss) and loss <= self.best_loss - self.tol
             self.best_loss = min(self.best_loss, loss)
         else:
             score = self.validate(theta)
             history["validation_scores"].append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
-            stale = score < self.best_score + self.tol
+            improves = np.isfinite(score) and score >= self.best_score + self.tol
             if score > self.best_score:
                 self.best_score, self.best_theta = score, theta.copy()
-        self.count = self.count + 1 if stale else 0
+        self.count = 0 if improves else self.count + 1
         return self.count > self.n_iter_no_change
 
     def announce(self, action):
