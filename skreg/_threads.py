@@ -1,53 +1,130 @@
-"""One BLAS thread while networks train.
+"""One BLAS thread while networks train, and the threads that one fit may use.
 
 A second BLAS thread brings nothing to the matrices of tabular networks, and the same
 sum in another order is another network: with one thread, results do not depend on the
-machine's thread settings. Parallel work belongs to independent fits.
+machine's thread settings. Parallel work belongs to independent fits and to blocks of
+rows.
 """
 
+import os
 import threading
-from contextlib import contextmanager
 from functools import cache
 
+import joblib
+from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController  # a dependency of scikit-learn
 
-_lock = threading.Lock()
-_active = 0
-_limiter = None
+# Number of BLAS threads is a setting of the process, so these are as well. The lock is
+# reentrant because garbage collection may end a use in the middle of another one.
+_lock = threading.RLock()
+_users = {}  # id of each use: its thread
+_before = None  # (library, number of threads) as the first user has found them
 
 
 @cache
 def _blas():
-    return ThreadpoolController().select(user_api="blas")
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _take_ownership():
+def _set(threads_of_libraries):
     # Since 3.8, threadpoolctl lets one thread at a time change OpenBLAS and silently
     # ignores the others; here the last user may be another thread than the first.
-    for library in _blas().lib_controllers:
+    for library in _blas():
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+    for library, n_threads in threads_of_libraries:
+        library.set_num_threads(n_threads)
+    for library in _blas():
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)
 
 
-@contextmanager
-def single_blas_thread():
-    """Limit BLAS to one thread until the last concurrent user of this context is done.
-
-    The limit is a setting of the whole process. Fits that overlap in several Python
-    threads share it: the first sets it, the last one restores what was there before.
-    """
-    global _active, _limiter
+def _limit(user):
+    global _before
     with _lock:
-        if _active == 0:
-            _take_ownership()
-            _limiter = _blas().limit(limits=1)
-        _active += 1
+        _users[user] = threading.get_ident()
+        if _before is None:
+            found = [(library, library.num_threads) for library in _blas()]
+            _before = [pair for pair in found if pair[1] is not None]
+            _set([(library, 1) for library, _ in _before])
+
+
+def _release(user):
+    """Forget a user, and restore the limits after the last one. May be repeated."""
+    global _before
+    with _lock:
+        _users.pop(user, None)
+        if not _users and _before is not None:
+            _set(_before)
+            _before = None
+
+
+class single_blas_thread:
+    """Context with one BLAS thread until its last concurrent user is done.
+
+    Fits that overlap in several Python threads share the limit: the first sets it, the
+    last one restores what was there before. An interrupt at any point restores it too:
+    entering and leaving are undone by a release that may be repeated, and a use whose
+    end was never reached ends with its object.
+    """
+
+    def __enter__(self):
+        try:
+            _limit(id(self))
+        except BaseException:
+            _release(id(self))
+            raise
+
+    def __exit__(self, *exception):
+        try:
+            _release(id(self))
+        except BaseException:
+            _release(id(self))
+            raise
+
+    def __del__(self):
+        if id(self) in _users:
+            _release(id(self))
+
+
+def _keep_own_users():
+    """In the child of a fork, where only the thread that forked lives on."""
+    own = threading.get_ident()
     try:
-        yield
+        for user in [user for user, thread in _users.items() if thread != own]:
+            _release(user)
     finally:
-        with _lock:
-            _active -= 1
-            if _active == 0:
-                _take_ownership()
-                _limiter.restore_original_limits()
-                _take_ownership()
+        _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # No fork while another thread changes the settings, nor holds a lock for that.
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_keep_own_users,
+    )
+
+
+def effective_n_threads(n_jobs=None):
+    """Number of threads that one fit may use.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None: the physical cores within the affinity of the process and the quota of
+        its cgroup, at most OMP_NUM_THREADS; one inside workers of joblib, which share
+        the cores already. Otherwise as in joblib: -1 is all processors, -2 all but one.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if n_jobs is not None:
+        return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
+    if get_active_backend()[0].nesting_level:
+        return 1
+    n_threads = joblib.cpu_count(only_physical_cores=True)
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(n_threads, int(limit)) if limit.isdecimal() and int(limit) else n_threads

@@ -1,13 +1,20 @@
 """`single_blas_thread`: one BLAS thread inside, what was there before outside."""
 
+import dis
+import gc
+import os
+import signal
+import sys
 import threading
+from contextlib import suppress
 
+import joblib
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skreg import RegMLPRegressor, RegMLPRegressorCV, reg_mlp_path
-from skreg._threads import single_blas_thread
+from skreg import RegMLPRegressor, RegMLPRegressorCV, _threads, reg_mlp_path
+from skreg._threads import effective_n_threads, single_blas_thread
 
 
 def blas_threads():
@@ -171,3 +178,196 @@ def test_failed_fits_restore_the_threads():
     with pytest.raises(ValueError, match="NaN"):
         RegMLPRegressor((3,)).fit(np.full((9, 2), np.nan), np.ones(9))
     assert blas_threads() == [2]
+
+
+# Interrupts --------------------------------------------------------------------------
+
+
+def interrupt_at(n_points):
+    """Trace function that raises KeyboardInterrupt at the n-th chance in our code.
+
+    Python looks for signals after calls, at the start of functions and in loops.
+    """
+    left, previous = n_points, {}
+
+    def trace(frame, event, arg):
+        nonlocal left
+        code = frame.f_code
+        if code.co_filename != _threads.__file__ or code.co_name == "__del__":
+            return None  # exceptions in __del__ are ignored
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            is_chance = previous[frame].startswith(("RESUME", "CALL", "JUMP_BACKWARD"))
+            previous[frame] = dis.opname[code.co_code[frame.f_lasti]]
+            left -= is_chance
+            if is_chance and left == 0:
+                sys.settrace(None)
+                previous.clear()  # of its references to frames
+                raise KeyboardInterrupt
+        elif event == "call":
+            previous[frame] = "RESUME"
+        return trace
+
+    return trace
+
+
+def use_with_interrupt(n_points):
+    """Return whether the interrupt came before all was done."""
+    previous = sys.gettrace()
+    try:
+        sys.settrace(interrupt_at(n_points))
+        with single_blas_thread():
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(previous)
+    return False
+
+
+def test_an_interrupt_at_any_point_restores_the_threads():
+    n_points = 1
+    while use_with_interrupt(n_points):
+        assert blas_threads() == [2], f"point {n_points}"
+        assert not _threads._users
+        n_points += 1
+    assert n_points > 20
+
+
+def test_an_interrupt_of_one_user_leaves_the_limit_to_the_other():
+    n_points, interrupted = 1, True
+    while interrupted:
+        with single_blas_thread():
+            interrupted = use_with_interrupt(n_points)
+            assert blas_threads() == [1]
+        assert blas_threads() == [2]
+        n_points += 1
+    assert n_points > 10
+
+
+def test_a_use_that_is_never_left_ends_with_its_object():
+    context = single_blas_thread()
+    context.__enter__()
+    assert blas_threads() == [1]
+    del context
+    gc.collect()
+    assert blas_threads() == [2]
+
+
+# Forks -------------------------------------------------------------------------------
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def exit_code_of_child(work):
+    """Run `work` in a fork; 0 if it passes, -SIGALRM if it hangs."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        code = 1
+        with suppress(BaseException):
+            work()
+            code = 0
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fit_and_check_threads():
+    assert not _threads._users
+    assert blas_threads() == [2]
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    RegMLPRegressor((3,), n_iter_no_change=1, tol=10.0).fit(X, X[:, 0])
+    assert blas_threads() == [2]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_does_not_inherit_the_fits_of_other_threads():
+    worker = Worker()
+    worker.enter_context()
+    code = exit_code_of_child(fit_and_check_threads)
+    worker.leave_context()
+    assert code == 0
+
+
+@needs_fork
+def test_a_child_goes_on_with_the_fit_that_forked():
+    with single_blas_thread():
+
+        def work():
+            assert blas_threads() == [1]
+            assert len(_threads._users) == 1
+
+        assert exit_code_of_child(work) == 0
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_while_threads_come_and_go():
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            with single_blas_thread():
+                pass
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = [exit_code_of_child(fit_and_check_threads) for _ in range(20)]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 20
+
+
+# Threads of a fit --------------------------------------------------------------------
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    """Eight processors on four cores, and no limit in the environment."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(
+        joblib,
+        "cpu_count",
+        lambda only_physical_cores=False: 8 - 4 * only_physical_cores,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("1", 1),
+        ("3", 3),
+        ("16", 4),
+        ("2,4", 2),
+        (" 2 ", 2),
+        ("", 4),
+        ("0", 4),
+        ("x", 4),
+    ],
+)
+def test_threads_are_the_cores_within_the_environment(
+    eight_cores, monkeypatch, limit, expected
+):
+    assert effective_n_threads() == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert effective_n_threads() == expected
+
+
+@pytest.mark.parametrize(("n_jobs", "n"), [(1, 1), (3, 3), (-1, 8), (-2, 7), (-9, 1)])
+def test_given_threads_are_counted_as_in_joblib(eight_cores, n_jobs, n):
+    assert effective_n_threads(n_jobs) == n
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_workers_of_joblib_have_one_thread_each(backend):
+    job = joblib.delayed(effective_n_threads)
+    assert joblib.Parallel(2, backend=backend)([job(), job()]) == [1, 1]
+    assert joblib.Parallel(2, backend=backend)([job(3), job(-1)])[0] == 3
+
+
+def test_there_is_at_least_one_thread():
+    assert effective_n_threads() >= 1
+    assert effective_n_threads() <= joblib.cpu_count()
