@@ -7,12 +7,13 @@ are connected through it: source → canonical λ → target.
 import inspect
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
-# The factor k of each formula: λ = k v, or λ = k / v where v multiplies the loss. The
-# parameters of a function are the arguments of `convert_lambda` which it needs.
+from skreg._numbers import as_float
+
+# The factor k of each formula: λ = k v, or λ = k / v where v multiplies the loss or is
+# a time. The parameters of a function are the arguments of `convert_lambda` it needs.
 _FACTORS = {
     "v": lambda: 1.0,
     "2 v": lambda: 2.0,
@@ -29,7 +30,11 @@ _FACTORS = {
     "v / s": lambda y_scale: 1 / y_scale,
     "s v / n": lambda y_scale, n_samples: y_scale / n_samples,
     "v / η": lambda learning_rate: 1 / learning_rate,
+    "B / (η n v)": lambda batch_size, learning_rate, n_samples: (
+        batch_size / learning_rate / n_samples
+    ),
 }
+_INVERSE = ("1 / (n v)", "B / (η n v)")
 
 _PENALTIES = ("l2", "l1", "group_lasso")
 
@@ -51,7 +56,7 @@ class _Convention:
 
     @property
     def is_inverse(self):
-        return "1 / (n v)" in self.formulas.values()
+        return any(formula in _INVERSE for formula in self.formulas.values())
 
 
 _ROWS = (
@@ -79,6 +84,7 @@ _ROWS = (
     ("keras_weight_decay", "Keras 3 weight_decay (decoupled)", "v"),
     ("tfa_weight_decay", "TensorFlow Addons SGDW, AdamW (decoupled)", "v / η"),
     ("loshchilov_hutter", "λ of their SGDW, AdamW paper (decoupled)", "v / η"),
+    ("timescale", "τ of AdamW in epochs (decoupled)", "B / (η n v)"),
     ("glmnet", "lambda, any family but gaussian", "v", "v"),
     ("glmnet_gaussian", "lambda, gaussian, s = sd(y) by 1/n", "v / s", "v"),
     ("statsmodels", "OLS, GLM.fit_regularized alpha", "v", "v"),
@@ -124,7 +130,8 @@ def convert_lambda(
     ----------
     value : float or array-like of float
         The strength in the convention `source`: finite and >= 0. C of
-        "sklearn_logistic" multiplies the loss: > 0, infinity allowed.
+        "sklearn_logistic", which multiplies the loss, and τ of "timescale": > 0,
+        infinity allowed.
     source : str
         Convention of `value`, a name in the table.
     target : str, default="skreg"
@@ -146,7 +153,7 @@ def convert_lambda(
         intercept. For HuberRegressor the fitted `scale_`.
     learning_rate : float > 0, default=None
         For TensorFlow Addons the rate of the step, for Loshchilov and Hutter their
-        base rate α.
+        base rate α, for "timescale" the peak rate.
 
     Returns
     -------
@@ -171,7 +178,10 @@ def convert_lambda(
     with L1_wt > 0 wherever its family has a free scale.
 
     Decoupled weight decay [1]_ shrinks by 1 - ηλ in each step. This is a penalty in the
-    objective for plain SGD only; otherwise use it with ``decay_mode="decoupled"``.
+    objective for plain SGD only; otherwise use it with ``decay_mode="decoupled"``. The
+    weights are then an average of the last updates, over 1/(ηλ) steps or
+    τ = B / (η n λ) epochs: the timescale [3]_, which some keep fixed where batch size,
+    data or rate change.
 
     References
     ----------
@@ -179,6 +189,8 @@ def convert_lambda(
        ICLR 2019.
     .. [2] J. Friedman, T. Hastie and R. Tibshirani, "Regularization paths for
        generalized linear models via coordinate descent", J. Stat. Softw. 33(1), 2010.
+    .. [3] X. Wang and L. Aitchison, "How to set AdamW's weight decay as you scale model
+       and dataset size", arXiv:2405.13698, 2024.
 
     Examples
     --------
@@ -254,27 +266,45 @@ def _factor(convention, penalty, arguments):
                 f"`{name}` must be given for {convention.name!r}, where λ = {formula}; "
                 "got None, allowed is a finite number > 0."
             )
-    return factor(**needed)
+    k = factor(**needed)
+    if not 0 < k < math.inf:
+        raise ValueError(
+            f"λ = {formula} of {convention.name!r} is beyond the range of floats; got "
+            + ", ".join(f"`{name}`={number!r}" for name, number in needed.items())
+            + "."
+        )
+    return k
 
 
 def _check_positive(name, number):
-    if not isinstance(number, Real) or not 0 < number < math.inf:
+    if not 0 < as_float(number) < math.inf:
         raise ValueError(f"`{name}` must be a finite number > 0; got {number!r}.")
 
 
 def _check_value(value, source):
-    allowed = "> 0" if source.is_inverse else "finite and >= 0"
-    message = f"`value` must be {allowed} for {source.name!r}; got {value!r}."
-    try:
-        strength = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(message) from error
+    strength = _as_floats(value)
     in_range = (
         strength > 0 if source.is_inverse else (0 <= strength) & (strength < np.inf)
     )
     if not np.all(in_range):
-        raise ValueError(message)
+        allowed = "> 0" if source.is_inverse else "finite and >= 0"
+        raise ValueError(
+            f"`value` must be {allowed} for {source.name!r}; got {value!r}."
+        )
     return strength
+
+
+def _as_floats(value):
+    """An array of float64, NaN where there is no number."""
+    try:
+        values = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return np.array(np.nan)
+    if values.dtype.kind in "fiu":
+        return values.astype(np.float64)
+    if values.dtype.kind != "O":
+        return np.array(np.nan)
+    return np.array([as_float(v) for v in values.flat]).reshape(values.shape)
 
 
 def _table():

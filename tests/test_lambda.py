@@ -4,14 +4,17 @@ A converted λ is right if that solution is stationary for the canonical objecti
 loss + λ Ω(w). Solutions of libraries which the tests do not install are frozen.
 """
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn import linear_model
+from sklearn.base import clone
 from sklearn.neural_network import MLPRegressor
 
-from skreg import convert_lambda
+from skreg import RegMLPRegressor, convert_lambda
 from skreg._lambda import _CONVENTIONS
 
 N, P, K = 60, 4, 3
@@ -256,6 +259,65 @@ def test_decay_which_is_not_scaled_by_the_learning_rate():
     schedule, base = 0.5, 0.1
     decay = convert_lambda(0.02, "loshchilov_hutter", learning_rate=base)
     assert_allclose(1 - schedule * base * decay, 1 - schedule * 0.02)
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+@pytest.mark.parametrize("batch_size", [10, 40])
+@pytest.mark.parametrize("learning_rate", [0.1, 0.003])
+def test_weights_without_updates_fall_to_1_over_e_in_one_timescale(
+    epochs, batch_size, learning_rate
+):
+    shared = {"learning_rate": learning_rate, "batch_size": batch_size}
+    decay = convert_lambda(epochs, "timescale", n_samples=200, **shared)
+    model = RegMLPRegressor(
+        (),
+        solver="adam",
+        decay_mode="decoupled",
+        reg_lambda=decay,
+        batch_size=batch_size,
+        learning_rate_init=learning_rate,
+        random_state=0,
+    )
+    X = np.zeros((200, 3))  # no gradient
+    start = clone(model).set_params(reg_lambda=0.0).partial_fit(X, X[:, 0])
+    for _ in range(epochs):
+        model.partial_fit(X, X[:, 0])
+    steps = epochs * 200 // batch_size
+    share = model.coefs_[0] / start.coefs_[0]
+    assert_allclose(share, (1 - 1 / steps) ** steps, rtol=1e-6)
+    # (1 - 1/m)^m = (1 - 1/(2m) - ...) / e
+    assert np.all((share < 1 / np.e) & (share > (1 - 0.6 / steps) / np.e))
+
+
+def test_an_infinite_timescale_is_no_decay():
+    given = {"n_samples": 10, "batch_size": 2, "learning_rate": 0.1}
+    assert convert_lambda(np.inf, "timescale", **given) == 0
+    assert convert_lambda(0.0, "skreg", "timescale", **given) == np.inf
+    with pytest.raises(ValueError, match="`value` must be > 0 for 'timescale'; got 0"):
+        convert_lambda(0, "timescale", **given)
+
+
+ODD_NUMBERS = [10**400, Fraction(1, 2), "0.5", True, [True], ["1"], 1j, None, [[1], []]]
+
+
+@pytest.mark.parametrize("value", ODD_NUMBERS, ids=lambda v: repr(v)[:20])
+def test_what_only_looks_like_a_number_is_named(value):
+    with pytest.raises(ValueError, match=r"`value` must be finite and >= 0 .* got"):
+        convert_lambda(value, "sklearn_lasso")
+    if value is not None:
+        with pytest.raises(ValueError, match="`n_samples` must be a finite number > 0"):
+            convert_lambda(1.0, "sklearn_ridge", n_samples=value)
+
+
+@pytest.mark.parametrize("value", [10**20, np.float16(2), np.int8(2), np.array(2.0)])
+def test_numbers_of_any_type_are_strengths(value):
+    assert convert_lambda(value, "textbook_sum", penalty="l1", n_samples=2) == value / 2
+    assert type(convert_lambda(value, "sklearn_lasso")) is float
+
+
+def test_factors_beyond_the_range_of_floats_are_named():
+    with pytest.raises(ValueError, match=r"'sklearn_huber' .* `y_scale`=1e.300, `n_s"):
+        convert_lambda(0.0, "sklearn_huber", y_scale=1e300, n_samples=5e-324)
 
 
 # Objectives as documentation and textbooks write them, from the canonical loss of each
