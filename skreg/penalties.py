@@ -315,7 +315,7 @@ class GroupLasso(_BuiltIn):
 
     def validate(self, shape=None):
         super().validate(shape)
-        if self.by not in ("inputs", "units"):
+        if not isinstance(self.by, str) or self.by not in ("inputs", "units"):
             raise parameter_error(self, "by", "'inputs' or 'units'")
         if not is_boolean(self.weighted):
             raise parameter_error(self, "weighted", "True or False")

@@ -635,6 +635,7 @@ def test_valid_parameters_pass(penalty):
         (SparseGroupLasso(l1_ratio=-0.1), "'l1_ratio' .* SparseGroupLasso .* Got -0.1"),
         (SparseGroupLasso(by="rows"), "'by' .* SparseGroupLasso .* Got 'rows'"),
         (GroupLasso(by="rows"), "'by' .* GroupLasso .*'inputs' or 'units'. Got 'rows'"),
+        (GroupLasso(by=np.array(["inputs", "units"])), "'by' .* Got array"),
         (GroupLasso(weighted="yes"), "'weighted' .* True or False. Got 'yes'"),
         (GroupLasso(groups=[[0, 1], [2, 3]]), "'groups' .* 1-d array"),
         (GroupLasso(groups=[[0, 1], [2]]), "'groups' .* 1-d array"),
