@@ -82,8 +82,9 @@ early_stopping : bool, default=False
     Stop when a validation score has not improved by `tol` for `n_iter_no_change`
     epochs, and keep the network of the best score.
 validation_fraction : float in (0, 1), default=0.1
-    Share of the samples that are held out, unless `fit` is given X_val and y_val.
-    Copies of a sample stay on one side, and a weight counts as that many copies.
+    Share of the samples that are held out, unless `fit` is given X_val and y_val. They
+    are drawn as in scikit-learn, two classes with their shares. A weighted sample is
+    drawn as one; one of weight 0 is left out.
 n_iter_no_change : int >= 1 or np.inf, default=10
     Epochs without improvement after which training ends. lbfgs: iterations, with
     `early_stopping` only.
