@@ -56,8 +56,8 @@ def split_rows(n_rows, sample_weight, validation_fraction, strata, rng):
         ) from error
     if validation.size < 2:
         raise ValueError(
-            f"The validation set of early_stopping has {validation.size} of "
-            f"{rows.size} rows, and needs 2. Increase 'validation_fraction', here "
+            f"The validation set is too small: {validation.size} of {rows.size} rows, "
+            "where early_stopping needs 2. Increase 'validation_fraction', here "
             f"{validation_fraction}, or the size of your dataset."
         )
     return train, validation

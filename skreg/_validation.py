@@ -447,7 +447,5 @@ def check_validation_data(estimator, X_val, y_val, sample_weight_val):
 
 def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
     """Draw the rows of early stopping, see `skreg._split.split_rows`."""
-    strata = None if stratify is None else stratify.ravel()
-    return _split.split_rows(
-        X.shape[0], sample_weight, validation_fraction, strata, rng
-    )
+    n_rows = X.shape[0]
+    return _split.split_rows(n_rows, sample_weight, validation_fraction, stratify, rng)
