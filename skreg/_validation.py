@@ -365,6 +365,12 @@ def core_matrix(X, dtype):
     X = X.tocsr()
     out = sparse.csr_matrix(X.shape, dtype=X.dtype)
     out.data = np.ascontiguousarray(X.data)
+    # A cast would turn indices of 64 bits that are too large into others.
+    if X.indices.itemsize > 4 and X.indices.size > 0:
+        if X.indices.min() < 0 or X.indices.max() >= X.shape[1]:
+            raise ValueError(
+                f"X is no valid CSR matrix: indices must be in [0, {X.shape[1]})."
+            )
     out.indices = X.indices.astype(np.int32, copy=False)
     out.indptr = X.indptr.astype(np.int64, copy=False)
     return out

@@ -1,25 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False
+# cython: initializedcheck=False, freethreading_compatible=True
 """Forward and backward passes and runs of mini-batches; see the package docstring."""
 
 import numpy as np
 
 from cython cimport floating
-from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
-from skreg._core._blas cimport gemm
+from skreg._core._blas cimport hand_over_blas
 
-
-cdef extern from "activations.hpp" namespace "skreg" nogil:
-    bint stores_slope(int activation)
-    void activate[T](int activation, T* z, T* slope, Py_ssize_t size)
-    void backprop_activation[T](int activation, T* delta, const T* a, const T* slope,
-                                Py_ssize_t rows, Py_ssize_t cols, T* sums)
-    void backprop_one_output[T](int activation, const T* f, const T* v, T* a,
-                                const T* slope, Py_ssize_t rows, Py_ssize_t cols,
-                                T* sums, T* grad)
-    void column_sums[T](const T* a, Py_ssize_t rows, Py_ssize_t cols, T* sums)
 
 cdef extern from "denormals.hpp" namespace "skreg" nogil:
     unsigned int flush_denormals()
@@ -35,9 +24,21 @@ cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
     void lbfgs_multiply(LbfgsMemory& memory, double least_cosine, bint is_longer,
                         double initial, double* q) except +
 
-cdef extern from "losses.hpp" namespace "skreg" nogil:
-    double loss_and_delta[T](int loss, double param, T* f, const T* y, const T* s,
-                             Py_ssize_t rows, Py_ssize_t cols, T scale)
+cdef extern from "network.hpp" namespace "skreg" nogil:
+    cdef cppclass Network:
+        Py_ssize_t capacity, n_weights, n_parameters, n_targets, scratch_size
+        Network()
+        Network(const vector[Py_ssize_t]& units, int activation, int loss,
+                double loss_param, Py_ssize_t capacity, Py_ssize_t n_targets)
+        Py_ssize_t n_outputs()
+    cdef cppclass Rows:
+        const void* x
+        const void* y
+        const void* s
+        const int* indices
+        const long long* indptr
+        bint widen
+        Py_ssize_t n_rows, n_features, n_targets
 
 cdef extern from "shuffle.hpp" namespace "skreg" nogil:
     cdef cppclass Twister "skreg::MersenneTwister":
@@ -48,14 +49,8 @@ cdef extern from "shuffle.hpp" namespace "skreg" nogil:
                                         Py_ssize_t n)
 
 cdef extern from "sparse.hpp" namespace "skreg" nogil:
-    void gather[X, T](const X* x, const Py_ssize_t* rows, Py_ssize_t start,
-                      Py_ssize_t n, Py_ssize_t cols, T* out)
-    void csr_forward[X, T](const X* data, const int* indices, const long long* indptr,
-                           const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-                           Py_ssize_t cols, const T* w, const T* bias, T* z)
-    void csr_backward[X, T](const X* data, const int* indices, const long long* indptr,
-                            const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-                            Py_ssize_t cols, const T* delta, T* grad)
+    int csr_fault(const int* indices, const long long* indptr, Py_ssize_t rows,
+                  Py_ssize_t cols, Py_ssize_t n_stored)
 
 cdef extern from "groups.hpp" namespace "skreg" nogil:
     cdef cppclass GroupBlock:
@@ -67,16 +62,47 @@ cdef extern from "groups.hpp" namespace "skreg" nogil:
         vector[double] kappa
 
 cdef extern from "update.hpp" namespace "skreg" nogil:
+    enum:
+        ADAM "skreg::ADAM"
+        N_SLOTS "skreg::N_SLOTS"
     cdef cppclass UpdateRule:
         int method
         double[4] hyper
         vector[double] segments
+        size_t buffer_size
         void add_group(const GroupBlock& block)
-    void update[T](UpdateRule& rule, double lr, double t, T* theta, T* grad, T* first,
-                   T* second)
-    double penalty_value[T](UpdateRule& rule, const T* theta)
+    void update[T](const UpdateRule& rule, double lr, double t, Py_ssize_t n, T* theta,
+                   T* grad, T* first, T* second, T* buffer)
+    double penalty_value[T](const UpdateRule& rule, const T* theta) except +
     void metric[T](const UpdateRule& rule, double t, Py_ssize_t n, const T* second,
                    T* out)
+
+cdef extern from "training.hpp" namespace "skreg" nogil:
+    double run_gradient "skreg::loss_gradient"[T](
+        const Network& net, const Rows& rows, const Py_ssize_t* order, Py_ssize_t start,
+        Py_ssize_t stop, double scale, const T* theta, T* grad, T* scratch,
+        int n_threads) except +
+    double run_training "skreg::train"[T](
+        const Network& net, const Rows& rows, const Py_ssize_t* order, Py_ssize_t start,
+        Py_ssize_t stop, Py_ssize_t batch_size, double scale, const UpdateRule& rule,
+        const double* rates, Py_ssize_t steps, T* theta, T* grad, T* first, T* second,
+        T* scratch, int n_threads) except +
+    void run_predictions "skreg::raw_predictions"[T](
+        const Network& net, const Rows& rows, const T* theta, T* out, T* scratch,
+        int n_threads) except +
+    double run_loss_sum "skreg::loss_sum"[T](
+        const Network& net, const Rows& rows, const T* theta, T* scratch,
+        int n_threads) except +
+
+hand_over_blas()
+
+# In the order of CsrFault in sparse.hpp.
+_CSR_FAULTS = (
+    "indptr must start with 0",
+    "indptr must not decrease",
+    "indptr ends beyond the {n_stored} entries of data and indices",
+    "indices must be in [0, {n_features})",
+)
 
 
 cdef const void* _address(array):
@@ -99,57 +125,39 @@ cdef class Net:
         Largest number of rows in one pass.
     """
     cdef:
-        vector[Py_ssize_t] units      # 0..L
-        vector[Py_ssize_t] weights    # offset of W_l in theta, l = 1..L
-        vector[Py_ssize_t] biases     # offset of b_l in theta, l = 1..L
-        vector[Py_ssize_t] act        # offset of A_l in scratch, l = 0..L
-        vector[Py_ssize_t] slope      # offset of phi'(Z_l), where it is stored
-        Py_ssize_t[2] delta           # two buffers, used in turn
-        Py_ssize_t y, s
-        int n_layers, activation, loss
-        double loss_param
-        readonly Py_ssize_t n_weights, n_parameters, capacity, scratch_size
-        readonly Py_ssize_t n_targets
+        Network network
+        Py_ssize_t n_inputs
 
     def __init__(self, units, int activation, int loss, double loss_param,
                  Py_ssize_t capacity, Py_ssize_t n_targets):
-        cdef Py_ssize_t l, size = 0, widest = 0
         if capacity < 1:
             raise ValueError("capacity must be at least one row")
-        self.n_layers = len(units) - 1
-        self.activation, self.loss, self.loss_param = activation, loss, loss_param
-        self.capacity, self.n_targets = capacity, n_targets
-        self.units = units
-        self.weights.push_back(0)
-        for l in range(1, self.n_layers + 1):
-            self.weights.push_back(size)
-            size += self.units[l - 1] * self.units[l]
-        self.n_weights = size
-        self.biases.push_back(0)
-        for l in range(1, self.n_layers + 1):
-            self.biases.push_back(size)
-            size += self.units[l]
-            widest = max(widest, self.units[l])
-        self.n_parameters = size
-        self._lay_out_scratch(widest, n_targets)
+        if len(units) < 2 or min(units) < 1:
+            raise ValueError(f"units must be two or more positive numbers. Got {units}")
+        if n_targets < 0:
+            raise ValueError(f"n_targets must not be negative. Got {n_targets}")
+        self.n_inputs = units[0]
+        self.network = Network(units, activation, loss, loss_param, capacity, n_targets)
 
-    cdef _lay_out_scratch(self, Py_ssize_t widest, Py_ssize_t n_targets):
-        cdef Py_ssize_t l, offset = 0
-        self.slope.resize(self.n_layers + 1)
-        for l in range(self.n_layers + 1):
-            self.act.push_back(offset)
-            offset += self.capacity * self.units[l]
-        for l in range(1, self.n_layers):
-            if stores_slope(self.activation):
-                self.slope[l] = offset
-                offset += self.capacity * self.units[l]
-        for l in range(2):
-            self.delta[l] = offset
-            offset += self.capacity * widest
-        self.y = offset
-        offset += self.capacity * n_targets
-        self.s = offset
-        self.scratch_size = offset + self.capacity
+    @property
+    def n_weights(self):
+        """Number of entries of all weight matrices."""
+        return self.network.n_weights
+
+    @property
+    def n_parameters(self):
+        """Length of theta."""
+        return self.network.n_parameters
+
+    @property
+    def capacity(self):
+        """Largest number of rows in one pass."""
+        return self.network.capacity
+
+    @property
+    def scratch_size(self):
+        """Entries of scratch that a pass needs."""
+        return self.network.scratch_size
 
 
 cdef class Data:
@@ -166,255 +174,128 @@ cdef class Data:
     sample_weight : ndarray of shape (n,) or None
     """
     cdef:
-        const void* x
-        const int* indices
-        const long long* indptr
-        const void* y
-        const void* s
+        Rows rows
         object owners
-        bint widen                    # float32 X under float64 parameters
-        readonly Py_ssize_t n_rows, n_features, n_targets
         readonly Py_ssize_t itemsize
 
     def __init__(self, X, dtype, y=None, sample_weight=None):
-        self.n_rows, self.n_features = X.shape
+        self.rows.n_rows, self.rows.n_features = X.shape
         self.itemsize = dtype.itemsize
-        self.indices = NULL
+        self.rows.indices = NULL
         values = X
         if hasattr(X, "indptr"):
             values = X.data
             if X.indices.itemsize != 4 or X.indptr.itemsize != 8:
                 raise TypeError("CSR input needs int32 indices and int64 indptr")
-            self.indices = <const int*> _address(X.indices)
-            self.indptr = <const long long*> _address(X.indptr)
+            if X.indices.dtype.kind != "i" or X.indptr.dtype.kind != "i":
+                raise TypeError("CSR input needs int32 indices and int64 indptr")
+            for array in (X.indices, X.indptr):
+                if not array.flags.c_contiguous:
+                    raise TypeError("arrays must be C-ordered")
+            self.rows.indices = <const int*> _address(X.indices)
+            self.rows.indptr = <const long long*> _address(X.indptr)
+            self._check_csr(X)
         if values.dtype.char not in "fd":
             raise TypeError("X must be float32 or float64")
         if values.itemsize > dtype.itemsize:
             raise TypeError("X has more precision than the parameters")
-        self.widen = values.itemsize < dtype.itemsize
+        self.rows.widen = values.itemsize < dtype.itemsize
         for array in (y, sample_weight):
             if array is not None and array.dtype != dtype:
                 raise TypeError("targets and weights need the dtype of the parameters")
         for array in (y, sample_weight):
-            if array is not None and array.shape[0] != self.n_rows:
+            if array is not None and array.shape[0] != self.rows.n_rows:
                 raise ValueError("X, targets and weights differ in length")
         for array in (values, y, sample_weight):
             if array is not None and not array.flags.c_contiguous:
                 raise TypeError("arrays must be C-ordered")
         self.owners = (X, y, sample_weight)
-        self.x = _address(values)
-        self.y = _address(y) if y is not None else NULL
-        self.s = _address(sample_weight) if sample_weight is not None else NULL
-        self.n_targets = y.shape[1] if y is not None else 0
+        self.rows.x = _address(values)
+        self.rows.y = _address(y) if y is not None else NULL
+        self.rows.s = _address(sample_weight) if sample_weight is not None else NULL
+        self.rows.n_targets = y.shape[1] if y is not None else 0
+
+    cdef _check_csr(self, X):
+        cdef:
+            Py_ssize_t n_stored = min(len(X.indices), len(X.data))
+            int fault
+        if len(X.indptr) != self.rows.n_rows + 1:
+            raise ValueError(
+                f"CSR input of {self.rows.n_rows} rows needs {self.rows.n_rows + 1} entries of "
+                f"indptr. Got {len(X.indptr)}."
+            )
+        with nogil:
+            fault = csr_fault(self.rows.indices, self.rows.indptr, self.rows.n_rows, self.rows.n_features,
+                              n_stored)
+        if fault:
+            raise ValueError(f"X is no valid CSR matrix: {_CSR_FAULTS[fault - 1]}.".format(
+                n_stored=n_stored, n_features=self.rows.n_features))
 
 
 cdef int _check(Net net, Data data, Py_ssize_t itemsize, Py_ssize_t theta_size,
                 Py_ssize_t scratch_size) except -1:
     if data.itemsize != itemsize:
         raise TypeError("theta and the data must share one dtype")
-    if theta_size != net.n_parameters or scratch_size < net.scratch_size:
+    if theta_size != net.network.n_parameters or scratch_size < net.network.scratch_size:
         raise ValueError("theta or scratch has the wrong size")
-    if data.n_features != net.units[0]:
+    if data.rows.n_features != net.n_inputs:
         raise ValueError("the data and the network differ in the number of features")
     return 0
 
 
 cdef int _check_targets(Net net, Data data) except -1:
-    if data.y == NULL or data.n_targets != net.n_targets:
+    if data.rows.y == NULL or data.rows.n_targets != net.network.n_targets:
         raise ValueError("the data and the network differ in the number of targets")
     return 0
 
 
 cdef int _check_rows(Data data, const Py_ssize_t[::1] order, Py_ssize_t start,
                      Py_ssize_t stop) except -1:
-    cdef Py_ssize_t n = data.n_rows if order is None else order.shape[0]
+    cdef Py_ssize_t n = data.rows.n_rows if order is None else order.shape[0]
+    cdef Py_ssize_t i
+    cdef size_t largest = 0  # negative rows are large ones
     if not 0 <= start <= stop <= n:
         raise ValueError(f"rows {start} to {stop} of {n}")
+    if order is None:
+        return 0
+    for i in range(start, stop):
+        largest = max(largest, <size_t> order[i])
+    if stop > start and largest >= <size_t> data.rows.n_rows:
+        raise ValueError(f"rows must be in [0, {data.rows.n_rows})")
     return 0
 
 
-cdef inline Py_ssize_t _n_blocks(Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
-    return (rows + size - 1) // size
-
-
-cdef const floating* _inputs(
-    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-    floating* scratch,
-) noexcept nogil:
-    """Dense rows of a batch, side by side: gathered, or where they lie already."""
-    if data.widen:
-        gather(<const float*> data.x, rows, start, n, data.n_features, scratch)
-    elif rows == NULL:
-        return <const floating*> data.x + start * data.n_features
-    else:
-        gather(<const floating*> data.x, rows, start, n, data.n_features, scratch)
-    return scratch
-
-
-cdef const floating* _forward(
-    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-    const floating* theta, floating* scratch,
-) noexcept nogil:
-    """Fill A_1..A_L, raw predictions last; returns A_0 (NULL for CSR input)."""
-    cdef:
-        const floating* x = NULL
-        const floating* below
-        const floating* w
-        const floating* bias
-        floating* z
-        int l
-    if data.indices == NULL:
-        x = _inputs(net, data, rows, start, n, scratch)
-    below = x
-    for l in range(1, net.n_layers + 1):
-        w, bias = theta + net.weights[l], theta + net.biases[l]
-        z = scratch + net.act[l]
-        if l == 1 and data.indices != NULL:
-            if data.widen:
-                csr_forward(<const float*> data.x, data.indices, data.indptr, rows,
-                            start, n, net.units[1], w, bias, z)
-            else:
-                csr_forward(<const floating*> data.x, data.indices, data.indptr, rows,
-                            start, n, net.units[1], w, bias, z)
-        else:
-            gemm(False, False, n, net.units[l], net.units[l - 1], below, w, bias,
-                 False, z)
-        if l < net.n_layers:
-            activate(net.activation, z, scratch + net.slope[l], n * net.units[l])
-        below = z
-    return x
-
-
-cdef double _loss(
-    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t n,
-    double scale, floating* scratch,
-) noexcept nogil:
-    """Sum of s_i l_i; raw predictions become scale * s_i * dl/df."""
-    cdef:
-        const floating* y = <const floating*> data.y
-        const floating* s = <const floating*> data.s
-    if rows != NULL:
-        gather(y, rows, start, n, data.n_targets, scratch + net.y)
-        y = scratch + net.y
-        if s != NULL:
-            gather(s, rows, start, n, <Py_ssize_t> 1, scratch + net.s)
-            s = scratch + net.s
-    else:
-        y = y + start * data.n_targets
-        if s != NULL:
-            s = s + start
-    return loss_and_delta(net.loss, net.loss_param, scratch + net.act[net.n_layers],
-                          y, s, n, net.units[net.n_layers], <floating> scale)
-
-
-cdef void _backward(
-    Net net, Data data, const floating* x, const Py_ssize_t* rows, Py_ssize_t start,
-    Py_ssize_t n, const floating* theta, floating* grad, bint accumulate,
-    floating* scratch,
-) noexcept nogil:
-    """Gradient of all parameters from the output's delta; added where `accumulate`.
-
-    Below a layer with one output, activations are overwritten.
-    """
-    cdef:
-        floating* delta = scratch + net.act[net.n_layers]
-        floating* below
-        int l
-        Py_ssize_t fan_in, fan_out
-    if not accumulate:
-        memset(grad + net.n_weights, 0,
-               sizeof(floating) * (net.n_parameters - net.n_weights))
-    column_sums(delta, n, net.units[net.n_layers], grad + net.biases[net.n_layers])
-    for l in range(net.n_layers, 0, -1):
-        fan_in, fan_out = net.units[l - 1], net.units[l]
-        if l == 1 and data.indices != NULL:
-            if not accumulate:
-                memset(grad, 0, sizeof(floating) * fan_in * fan_out)
-            if data.widen:
-                csr_backward(<const float*> data.x, data.indices, data.indptr, rows,
-                             start, n, fan_out, delta, grad)
-            else:
-                csr_backward(<const floating*> data.x, data.indices, data.indptr, rows,
-                             start, n, fan_out, delta, grad)
-            return
-        if l > 1 and fan_out == 1:
-            if not accumulate:
-                memset(grad + net.weights[l], 0, sizeof(floating) * fan_in)
-            below = scratch + net.act[l - 1]
-            backprop_one_output(net.activation, delta, theta + net.weights[l], below,
-                                scratch + net.slope[l - 1], n, fan_in,
-                                grad + net.biases[l - 1], grad + net.weights[l])
-            delta = below
-            continue
-        gemm(True, False, fan_in, fan_out, n,
-             x if l == 1 else scratch + net.act[l - 1], delta, NULL, accumulate,
-             grad + net.weights[l])
-        if l > 1:
-            below = scratch + net.delta[l % 2]
-            gemm(False, True, n, fan_in, fan_out, delta, theta + net.weights[l],
-                 NULL, False, below)
-            backprop_activation(net.activation, below, scratch + net.act[l - 1],
-                                scratch + net.slope[l - 1], n, fan_in,
-                                grad + net.biases[l - 1])
-            delta = below
-
-
 def raw_predictions(Net net, Data data, const floating[::1] theta, floating[:, ::1] out,
-                    floating[::1] scratch):
+                    floating[::1] scratch, int n_threads=1):
     """Write f(x_i) of every row into `out` (n, n_outputs), in blocks of rows."""
-    cdef Py_ssize_t k, start, n, n_outputs = net.units[net.n_layers]
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
-    if out.shape[0] != data.n_rows or out.shape[1] != n_outputs:
+    if (out.shape[0] != data.rows.n_rows
+            or out.shape[1] != net.network.n_outputs()):
         raise ValueError("out has the wrong shape")
-    with nogil:
-        for k in range(_n_blocks(data.n_rows, net.capacity)):
-            start = k * net.capacity
-            n = min(net.capacity, data.n_rows - start)
-            _forward(net, data, NULL, start, n, &theta[0], &scratch[0])
-            memcpy(&out[start, 0], &scratch[net.act[net.n_layers]],
-                   sizeof(floating) * n * n_outputs)
+    if out.shape[0] > 0:
+        with nogil:
+            run_predictions(net.network, data.rows, &theta[0], &out[0, 0], &scratch[0],
+                            n_threads)
 
 
-def loss_sum(Net net, Data data, const floating[::1] theta, floating[::1] scratch):
+def loss_sum(Net net, Data data, const floating[::1] theta, floating[::1] scratch,
+             int n_threads=1):
     """Sum of s_i l_i over all rows: a forward pass in blocks of rows."""
-    cdef:
-        double total = 0
-        Py_ssize_t k, start, n
+    cdef double total
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
     _check_targets(net, data)
     with nogil:
-        for k in range(_n_blocks(data.n_rows, net.capacity)):
-            start = k * net.capacity
-            n = min(net.capacity, data.n_rows - start)
-            _forward(net, data, NULL, start, n, &theta[0], &scratch[0])
-            total += _loss(net, data, NULL, start, n, 1.0, &scratch[0])
-    return total
-
-
-cdef double _gradient(
-    Net net, Data data, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t stop,
-    double scale, const floating* theta, floating* grad, floating* scratch,
-) noexcept nogil:
-    """Sum of s_i l_i and scale * its gradient; blocks of rows bound the memory."""
-    cdef:
-        double total = 0
-        Py_ssize_t k, block, n
-        const floating* x
-    for k in range(_n_blocks(stop - start, net.capacity)):
-        block = start + k * net.capacity
-        n = min(net.capacity, stop - block)
-        x = _forward(net, data, rows, block, n, theta, scratch)
-        total += _loss(net, data, rows, block, n, scale, scratch)
-        _backward(net, data, x, rows, block, n, theta, grad, k > 0, scratch)
+        total = run_loss_sum(net.network, data.rows, &theta[0], &scratch[0], n_threads)
     return total
 
 
 def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
                   const floating[::1] theta, floating[::1] grad, double scale,
-                  floating[::1] scratch):
+                  floating[::1] scratch, int n_threads=1):
     """Sum of s_i l_i over rows[start:stop]; `grad` receives scale * its gradient.
 
-    `rows` is an index array, or None for the rows as they lie.
+    `rows` is an index array, or None for the rows as they lie. Results have the same
+    bits for any number of threads.
     """
     cdef:
         double total = 0
@@ -425,11 +306,13 @@ def loss_gradient(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
     _check_rows(data, order, start, stop)
     if grad.shape[0] != theta.shape[0]:
         raise ValueError("the gradient has the wrong size")
+    if stop == start:
+        return total
     if order is not None:
         index = &order[0]
     with nogil:
-        total = _gradient(net, data, index, start, stop, scale, &theta[0], &grad[0],
-                          &scratch[0])
+        total = run_gradient(net.network, data.rows, index, start, stop, scale,
+                             &theta[0], &grad[0], &scratch[0], n_threads)
     return total
 
 
@@ -448,47 +331,100 @@ cdef class Rule:
     groups : sequence of (begin, rows, cols, by_columns, slot, l1, bounds, lines, kappa)
         Blocks under a group penalty: see GroupBlock in groups.hpp.
     """
-    cdef UpdateRule rule
+    cdef:
+        UpdateRule rule
+        readonly Py_ssize_t n_parameters
 
     def __init__(self, int method, hyper, segments, groups=()):
         cdef:
             GroupBlock block
             int i
+        if not 0 <= method <= ADAM or len(hyper) != 4:
+            raise ValueError("the method or its hyperparameters are unknown")
         self.rule.method = method
         for i in range(4):
             self.rule.hyper[i] = hyper[i]
+        self.n_parameters = 0
         for segment in segments:
+            if len(segment) != 7 or segment[0] != self.n_parameters:
+                raise ValueError("segments must follow each other, from 0 on")
+            if segment[1] < segment[0] or segment[2] not in range(N_SLOTS):
+                raise ValueError(f"no valid segment: {tuple(segment)}")
+            self.n_parameters = segment[1]
             for value in segment:
                 self.rule.segments.push_back(value)
+        for group in groups:
+            self._check_group(*group)
         for begin, rows, cols, by_columns, slot, l1, bounds, lines, kappa in groups:
             block.begin, block.rows, block.cols = begin, rows, cols
             block.by_columns, block.slot, block.l1 = by_columns, slot, l1
             block.bounds, block.lines, block.kappa = bounds, lines, kappa
             self.rule.add_group(block)
 
+    def _check_group(self, begin, rows, cols, by_columns, slot, l1, bounds, lines,
+                     kappa):
+        n_lines = cols if by_columns else rows
+        inside = 0 <= begin <= begin + rows * cols <= self.n_parameters
+        if rows < 1 or cols < 1 or not inside or slot not in range(1, 4):
+            raise ValueError(
+                f"no valid block of groups: {rows} x {cols} parameters from {begin} on, "
+                f"of {self.n_parameters}, in slot {slot}"
+            )
+        if len(kappa) != n_lines:
+            raise ValueError(f"{n_lines} lines need as many strengths. Got {len(kappa)}")
+        if not bounds and not lines:
+            return
+        if sorted(lines) != list(range(n_lines)) or (
+            list(bounds) != sorted(bounds) or bounds[0] != 0 or bounds[len(bounds) - 1] != n_lines
+        ):
+            raise ValueError("groups must part the lines of their block")
+
     def penalty_value(self, const floating[::1] theta):
         """Sum of the penalties at theta."""
-        return penalty_value(self.rule, &theta[0])
+        _check_rule(self, theta.shape[0])
+        return penalty_value(self.rule, &theta[0]) if theta.shape[0] > 0 else 0.0
+
+
+cdef int _check_rule(Rule rule, Py_ssize_t n_parameters) except -1:
+    if rule.n_parameters != n_parameters:
+        raise ValueError(
+            f"the rule is for {rule.n_parameters} parameters. Got {n_parameters}"
+        )
+    return 0
 
 
 def step(Rule rule, floating[::1] theta, floating[::1] grad, floating[::1] first,
          floating[::1] second, double lr, Py_ssize_t t):
     """One optimizer step from a given data gradient, the t-th; see `train`."""
-    cdef unsigned int state = flush_denormals()
-    update(rule.rule, lr, <double> t, &theta[0], &grad[0], &first[0], &second[0])
+    cdef:
+        unsigned int state
+        vector[floating] buffer
+    _check_rule(rule, theta.shape[0])
+    for size in (grad.shape[0], first.shape[0], second.shape[0]):
+        if size != theta.shape[0]:
+            raise ValueError("the gradient or the moments have the wrong size")
+    if theta.shape[0] == 0:
+        return
+    buffer.resize(rule.rule.buffer_size)
+    state = flush_denormals()
+    update(rule.rule, lr, <double> t, theta.shape[0], &theta[0], &grad[0], &first[0],
+           &second[0], buffer.data())
     restore_denormals(state)
 
 
 def write_metric(Rule rule, const floating[::1] second, Py_ssize_t t,
                  floating[::1] out):
     """Diagonal metric D of the step just taken, for penalties proximal in Python."""
-    metric(rule.rule, <double> t, out.shape[0], &second[0], &out[0])
+    if second.shape[0] != out.shape[0]:
+        raise ValueError("the second moment and the metric differ in size")
+    if out.shape[0] > 0:
+        metric(rule.rule, <double> t, out.shape[0], &second[0], &out[0])
 
 
 def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
           Py_ssize_t batch_size, double scale, Rule rule, const double[::1] rates,
           Py_ssize_t t, floating[::1] theta, floating[::1] grad, floating[::1] first,
-          floating[::1] second, floating[::1] scratch):
+          floating[::1] second, floating[::1] scratch, int n_threads=1):
     """Run mini-batches over rows[start:stop], one optimizer step each.
 
     Parameters
@@ -507,6 +443,9 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         Parameters and the optimizer's moments, updated in place.
     grad, scratch : ndarrays
         Overwritten.
+    n_threads : int, default 1
+        Threads that share each step, where it is long enough (`threads_for` in
+        training.hpp). Results have the same bits for any number.
 
     Returns
     -------
@@ -517,28 +456,25 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
         double total = 0
         const Py_ssize_t[::1] order = rows
         const Py_ssize_t* index = NULL
-        Py_ssize_t k, batch, n
-        unsigned int state
     _check(net, data, sizeof(floating), theta.shape[0], scratch.shape[0])
     _check_targets(net, data)
     _check_rows(data, order, start, stop)
     if grad.shape[0] != theta.shape[0]:
         raise ValueError("the gradient has the wrong size")
+    _check_rule(rule, theta.shape[0])
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1. Got {batch_size}")
     if order is not None:
         index = &order[0]
     if (first.shape[0] != theta.shape[0] or second.shape[0] != theta.shape[0]
-            or rates.shape[0] < _n_blocks(stop - start, batch_size)):
+            or rates.shape[0] < (stop - start + batch_size - 1) // batch_size):
         raise ValueError("the moments or the rates have the wrong size")
+    if stop == start:
+        return total
     with nogil:
-        state = flush_denormals()
-        for k in range(_n_blocks(stop - start, batch_size)):
-            batch = start + k * batch_size
-            n = min(batch_size, stop - batch)
-            total += _gradient(net, data, index, batch, batch + n, scale / n,
-                               &theta[0], &grad[0], &scratch[0])
-            update(rule.rule, rates[k], <double> (t + k + 1), &theta[0], &grad[0],
-                   &first[0], &second[0])
-        restore_denormals(state)
+        total = run_training(net.network, data.rows, index, start, stop, batch_size,
+                             scale, rule.rule, &rates[0], t, &theta[0], &grad[0],
+                             &first[0], &second[0], &scratch[0], n_threads)
     return total
 
 
@@ -601,6 +537,8 @@ cdef class LBFGSMemory:
 
     def __init__(self, Py_ssize_t n_parameters, Py_ssize_t n_pairs,
                  double least_cosine, bint is_longer):
+        if n_parameters < 1 or n_pairs < 1:
+            raise ValueError("the memory needs room for a pair of parameters")
         self.vectors = np.empty((n_pairs, 2, n_parameters))
         self.memory = LbfgsMemory(&self.vectors[0, 0, 0], n_parameters, n_pairs)
         self.least_cosine = least_cosine

@@ -1,8 +1,8 @@
 // Activations of the hidden layers; backward, fused with the sums that give the
 // intercepts' gradient.
 //
-// A functor maps z to {value, slope}. Where the slope follows from the value alone
-// (`from_value`), only the value is stored; gelu and silu store the slope as well.
+// value(z) gives phi(z), and slope(a) gives phi' from it. Where it does not follow from the
+// value, `stores_slope`, it is stored beside it, by value(z, slope).
 #pragma once
 #include <cstddef>
 
@@ -11,36 +11,41 @@
 
 namespace skreg {
 
-// Codes shared with skreg/_network.py (order of ACTIVATIONS there).
-enum Activation { IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, GELU, SILU };
-
-inline bool stores_slope(int activation) {
-    return activation == GELU || activation == SILU;
-}
-
+// An activation is a struct here, its place in the list below, and its name in
+// skreg/_network.py.
+struct Identity {
+    static constexpr bool stores_slope = false;
+    template <typename T> static T value(T z) { return z; }
+    template <typename T> static T slope(T) { return T(1); }
+};
 struct Logistic {
+    static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return logistic(z); }
-    template <typename T> static T slope_from_value(T a) { return a * (T(1) - a); }
+    template <typename T> static T slope(T a) { return a * (T(1) - a); }
 };
 struct Tanh {
+    static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return tanh(z); }
-    template <typename T> static T slope_from_value(T a) { return T(1) - a * a; }
+    template <typename T> static T slope(T a) { return T(1) - a * a; }
 };
 // NaN passes through both rectifiers, so that a diverged fit is seen as such.
 struct Relu {
+    static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return z < T(0) ? T(0) : z; }
-    template <typename T> static T slope_from_value(T a) {
+    template <typename T> static T slope(T a) {
         return select(a > T(0), T(1), T(0));
     }
 };
 struct LeakyRelu {
+    static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return z < T(0) ? T(0.01) * z : z; }
-    template <typename T> static T slope_from_value(T a) {
+    template <typename T> static T slope(T a) {
         return select(a > T(0), T(1), T(0.01));
     }
 };
 // x Phi(x), with the exact normal distribution function (Hendrycks & Gimpel, 2016).
 struct Gelu {
+    static constexpr bool stores_slope = true;
     template <typename T> static T value(T z, T &slope) {
         const T c = clip(z, T(-40), T(40));  // beyond, the limits are reached
         const T cdf = T(0.5) * std::erfc(c * T(-0.70710678118654752440));
@@ -50,6 +55,7 @@ struct Gelu {
 };
 // x sigma(x) (Elfwing, Uchibe & Doya, 2018).
 struct Silu {
+    static constexpr bool stores_slope = true;
     template <typename T> static T value(T z, T &slope) {
         const T c = clip(z, Format<T>::exp_min, Format<T>::exp_max), p = logistic(c);
         slope = p * (T(1) + c * (T(1) - p));
@@ -70,17 +76,35 @@ SKREG_CLONES void activate_each_with_slope(T *__restrict z, T *__restrict slope,
     for (ptrdiff_t i = 0; i < size; ++i) z[i] = F::value(z[i], slope[i]);
 }
 
+template <typename... F> struct List {};
+
+// In the order of ACTIVATIONS in skreg/_network.py.
+using Activations = List<Identity, Logistic, Tanh, Relu, LeakyRelu, Gelu, Silu>;
+constexpr int IDENTITY = 0;
+
+// run(F()) for the entry at the place `code` of a list.
+template <typename... F, typename Run>
+SKREG_INLINE void dispatch(List<F...>, int code, Run run) {
+    int place = 0;
+    (void)((place++ == code && (run(F()), true)) || ...);
+}
+
+inline bool stores_slope(int activation) {
+    bool stores = false;
+    dispatch(Activations(), activation, [&](auto f) { stores = f.stores_slope; });
+    return stores;
+}
+
 // z <- phi(z); `slope` receives phi' for the activations that store it.
 template <typename T> void activate(int activation, T *z, T *slope, ptrdiff_t size) {
-    switch (activation) {
-    case IDENTITY: return;
-    case LOGISTIC: return activate_each<Logistic>(z, size);
-    case TANH: return activate_each<Tanh>(z, size);
-    case RELU: return activate_each<Relu>(z, size);
-    case LEAKY_RELU: return activate_each<LeakyRelu>(z, size);
-    case GELU: return activate_each_with_slope<Gelu>(z, slope, size);
-    case SILU: return activate_each_with_slope<Silu>(z, slope, size);
-    }
+    if (activation == IDENTITY) return;
+    dispatch(Activations(), activation, [=](auto f) {
+        using F = decltype(f);
+        if constexpr (F::stores_slope)
+            activate_each_with_slope<F>(z, slope, size);
+        else
+            activate_each<F>(z, size);
+    });
 }
 
 // sums <- sums + column sums of a.
@@ -166,16 +190,14 @@ SKREG_CLONES void spread_and_sum(Slope slope, const T *__restrict f,
 
 // run(phi', its argument): phi' as a function of the value, or of itself where stored.
 template <typename T, typename Run>
-void with_slope(int activation, const T *a, const T *slope, Run run) {
-    switch (activation) {
-    case IDENTITY: return run([](T) { return T(1); }, a);
-    case LOGISTIC: return run([](T v) { return Logistic::slope_from_value(v); }, a);
-    case TANH: return run([](T v) { return Tanh::slope_from_value(v); }, a);
-    case RELU: return run([](T v) { return Relu::slope_from_value(v); }, a);
-    case LEAKY_RELU: return run([](T v) { return LeakyRelu::slope_from_value(v); }, a);
-    case GELU:
-    case SILU: return run([](T v) { return v; }, slope);
-    }
+SKREG_INLINE void with_slope(int activation, const T *a, const T *slope, Run run) {
+    dispatch(Activations(), activation, [=](auto f) {
+        using F = decltype(f);
+        if constexpr (F::stores_slope)
+            run([](T v) { return v; }, slope);
+        else
+            run([](T v) { return F::slope(v); }, a);
+    });
 }
 
 // delta <- delta * phi'; its column sums (the intercepts' gradient) are added to `sums`.
@@ -194,6 +216,58 @@ void backprop_one_output(int activation, const T *f, const T *v, T *a, const T *
                          ptrdiff_t rows, ptrdiff_t cols, T *sums, T *grad) {
     with_slope(activation, a, slope, [=](auto derivative, const T *source) {
         spread_and_sum(derivative, f, v, a, source, rows, cols, sums, grad);
+    });
+}
+
+// sums <- sums + column sums of a, in the order of scale_and_sum.
+template <typename T>
+SKREG_CLONES void column_sums_by_fours(const T *__restrict a, ptrdiff_t rows,
+                                       ptrdiff_t cols, T *__restrict sums) {
+    ptrdiff_t i = 0;
+    for (; i + 4 <= rows; i += 4, a += 4 * cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j)
+            sums[j] += (a[j] + a[j + cols]) + (a[j + 2 * cols] + a[j + 3 * cols]);
+    }
+    for (; i < rows; ++i, a += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) sums[j] += a[j];
+    }
+}
+
+template <typename Slope, typename T>
+SKREG_CLONES void scale_each(Slope slope, T *__restrict delta, const T *__restrict a,
+                             ptrdiff_t size) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < size; ++i) delta[i] *= slope(a[i]);
+}
+
+// delta <- delta * phi', without sums.
+template <typename T>
+void scale_by_slope(int activation, T *delta, const T *a, const T *slope,
+                    ptrdiff_t size) {
+    if (activation == IDENTITY) return;
+    with_slope(activation, a, slope, [=](auto derivative, const T *source) {
+        scale_each(derivative, delta, source, size);
+    });
+}
+
+template <typename Slope, typename T>
+SKREG_CLONES void spread_each(Slope slope, const T *__restrict f, const T *__restrict v,
+                              const T *__restrict source, ptrdiff_t rows, ptrdiff_t cols,
+                              T *__restrict delta) {
+    for (ptrdiff_t i = 0; i < rows; ++i, source += cols, delta += cols) {
+#pragma omp simd
+        for (ptrdiff_t j = 0; j < cols; ++j) delta[j] = f[i] * v[j] * slope(source[j]);
+    }
+}
+
+// delta <- f v' * phi' below a layer with one output, without sums.
+template <typename T>
+void spread(int activation, const T *f, const T *v, const T *a, const T *slope,
+            ptrdiff_t rows, ptrdiff_t cols, T *delta) {
+    with_slope(activation, a, slope, [=](auto derivative, const T *source) {
+        spread_each(derivative, f, v, source, rows, cols, delta);
     });
 }
 

@@ -23,7 +23,8 @@ enum Slot {
     DECOUPLED,
     PROXIMAL,
     COUPLED_CONCAVE,  // MCP and SCAD
-    PROXIMAL_CONCAVE
+    PROXIMAL_CONCAVE,
+    N_SLOTS
 };
 
 // A weight matrix (rows, cols) at `begin` whose lines, its rows or columns, fall into
@@ -204,7 +205,8 @@ SKREG_CLONES double groups_value(const GroupBlock &block, const T *theta, T *buf
     double total = 0.0;
     for (ptrdiff_t g = 0; g < n; ++g) {
         const ptrdiff_t line = alone ? g : block.lines[block.bounds[g]];
-        total += block.kappa[line] * std::sqrt(double(buffer[line]));
+        if (block.kappa[line] > 0.0)  // weights may be infinite
+            total += block.kappa[line] * std::sqrt(double(buffer[line]));
     }
     return total;
 }

@@ -206,11 +206,11 @@ void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrd
 // vectors with the rows of C.
 template <typename T, typename Product>
 void few_columns_product(Product product, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                         const T *a, const T *b, bool accumulate, T *c) {
+                         const T *a, ptrdiff_t lda, const T *b, bool accumulate, T *c) {
     T block[FEW_COLUMNS * BLOCK_ROWS];
     for (ptrdiff_t i = 0; i < m; i += BLOCK_ROWS, c += BLOCK_ROWS * n) {
         const ptrdiff_t rows = std::min(BLOCK_ROWS, m - i);
-        product({b, 1, n}, {a + i, m, 1}, n, rows, k, nullptr, false, block);
+        product({b, 1, n}, {a + i, lda, 1}, n, rows, k, nullptr, false, block);
         for (ptrdiff_t r = 0; r < rows; ++r)
             for (ptrdiff_t j = 0; j < n; ++j)
                 c[r * n + j] = block[j * rows + r] + (accumulate ? c[r * n + j] : T(0));
@@ -258,56 +258,96 @@ SKREG_CLONES void matvec(const T *__restrict a, const T *__restrict b, ptrdiff_t
     }
 }
 
-// c (m) = A' b for row-major A (k, m), four rows at a time.
+// c (m) = A' b for A (k, m), whose rows lie `lda` apart, four rows at a time.
 template <typename T>
-SKREG_CLONES void transposed_matvec(const T *__restrict a, const T *__restrict b,
-                                    ptrdiff_t m, ptrdiff_t k, T *__restrict c,
-                                    bool accumulate) {
+SKREG_CLONES void transposed_matvec(const T *__restrict a, ptrdiff_t lda,
+                                    const T *__restrict b, ptrdiff_t m, ptrdiff_t k,
+                                    T *__restrict c, bool accumulate) {
     if (!accumulate)
         for (ptrdiff_t i = 0; i < m; ++i) c[i] = T(0);
     ptrdiff_t p = 0;
-    for (; p + 4 <= k; p += 4, a += 4 * m) {
+    for (; p + 4 <= k; p += 4, a += 4 * lda) {
 #pragma omp simd
         for (ptrdiff_t i = 0; i < m; ++i)
-            c[i] += (b[p] * a[i] + b[p + 1] * a[i + m]) +
-                    (b[p + 2] * a[i + 2 * m] + b[p + 3] * a[i + 3 * m]);
+            c[i] += (b[p] * a[i] + b[p + 1] * a[i + lda]) +
+                    (b[p + 2] * a[i + 2 * lda] + b[p + 3] * a[i + 3 * lda]);
     }
-    for (; p < k; ++p, a += m) {
+    for (; p < k; ++p, a += lda) {
 #pragma omp simd
         for (ptrdiff_t i = 0; i < m; ++i) c[i] += b[p] * a[i];
     }
 }
 
-// C (m, n) = op(A) op(B), plus `bias` (n) in each row where there is one, or added to C,
-// where own loops are faster; false where the product is one for BLAS, and nothing was
-// done. All sizes are positive; a bias and `accumulate` exclude each other.
-template <typename T>
-bool try_matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                const T *a, const T *b, const T *bias, bool accumulate, T *c) {
-    if (n == 1 && !transpose_b && transpose_a && !bias) {
-        transposed_matvec(a, b, m, k, c, accumulate);
-        return true;
-    }
-    if (n == 1 && !transpose_b && !transpose_a && !accumulate) {
-        matvec(a, b, m, k, bias ? *bias : T(0), c);
-        return true;
-    }
 #ifdef __GNUC__
+template <typename T> using Product = void (*)(Operand<T>, Operand<T>, ptrdiff_t,
+                                               ptrdiff_t, ptrdiff_t, const T *, bool, T *);
+template <typename T> Product<T> best_product() {
     const int level = isa_level();
-    if (level < 4 && m * n * k > SMALL_PRODUCT) return false;
-    const auto product = level == 4   ? product_v4<T>
-                         : level == 3 ? product_v3<T>
-                                      : product_baseline<T>;
-    if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS)
-        few_columns_product(product, m, n, k, a, b, accumulate, c);
-    else
-        product({a, transpose_a ? 1 : k, transpose_a ? m : 1},
-                {b, transpose_b ? 1 : n, transpose_b ? k : 1}, m, n, k, bias, accumulate,
-                c);
-    return true;
+    return level == 4 ? product_v4<T> : level == 3 ? product_v3<T> : product_baseline<T>;
+}
+#endif
+
+// Whether no product goes to BLAS. Then each entry is summed in one order, wherever it
+// lies in a block of rows or a slab of weights.
+inline bool products_are_own() {
+#ifdef __GNUC__
+    return isa_level() == 4;
 #else
     return false;
 #endif
+}
+
+// gemm of a Fortran BLAS: handed over once, by _blas.pxd.
+template <typename T>
+using Gemm = void (*)(char *, char *, int *, int *, int *, T *, T *, int *, T *, int *,
+                      T *, T *, int *);
+template <typename T> inline Gemm<T> blas_gemm = nullptr;
+inline void use_blas(void *sgemm, void *dgemm) {
+    blas_gemm<float> = reinterpret_cast<Gemm<float>>(sgemm);
+    blas_gemm<double> = reinterpret_cast<Gemm<double>>(dgemm);
+}
+
+// C (m, n) = op(A) op(B), plus `bias` (n) in each row where there is one, or added to C,
+// all row-major. Rows of A and B lie `lda` and `ldb` apart, those of C side by side. All
+// sizes are positive; a bias and `accumulate` exclude each other.
+template <typename T>
+void matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+            const T *a, ptrdiff_t lda, const T *b, ptrdiff_t ldb, const T *bias,
+            bool accumulate, T *c) {
+    if (n == 1 && !transpose_b && transpose_a && !bias)
+        return transposed_matvec(a, lda, b, m, k, c, accumulate);
+    if (n == 1 && !transpose_b && !transpose_a && !accumulate && lda == k)
+        return matvec(a, b, m, k, bias ? *bias : T(0), c);
+#ifdef __GNUC__
+    if (isa_level() == 4 || m * n * k <= SMALL_PRODUCT) {
+        const auto product = best_product<T>();
+        if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS)
+            return few_columns_product(product, m, n, k, a, lda, b, accumulate, c);
+        return product({a, transpose_a ? 1 : lda, transpose_a ? lda : 1},
+                       {b, transpose_b ? 1 : ldb, transpose_b ? ldb : 1}, m, n, k, bias,
+                       accumulate, c);
+    }
+#endif
+    // BLAS stores by columns: it is asked for C' = op(B)' op(A)'.
+    if (bias)
+        for (ptrdiff_t i = 0; i < m; ++i) std::copy_n(bias, n, c + i * n);
+    char trans_a = transpose_a ? 't' : 'n', trans_b = transpose_b ? 't' : 'n';
+    int rows = int(m), cols = int(n), inner = int(k), step_a = int(lda), step_b = int(ldb);
+    T one = T(1), beta = T(accumulate || bias ? 1 : 0);
+    blas_gemm<T>(&trans_b, &trans_a, &cols, &rows, &inner, &one, const_cast<T *>(b),
+                 &step_b, const_cast<T *>(a), &step_a, &beta, c, &cols);
+}
+
+// m columns of A (k, lda) transposed, times B (k, n); or added to C. Each entry has the
+// order of sums that it has in the product of all columns.
+template <typename T>
+void gradient_product(ptrdiff_t lda, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a,
+                      const T *b, bool accumulate, T *c) {
+#ifdef __GNUC__
+    if (products_are_own() && n > 1 && n <= FEW_COLUMNS && lda > FEW_COLUMNS)
+        return few_columns_product(best_product<T>(), m, n, k, a, lda, b, accumulate, c);
+#endif
+    matmul<T>(true, false, m, n, k, a, lda, b, n, nullptr, accumulate, c);
 }
 
 }  // namespace skreg

@@ -7,6 +7,24 @@
 
 namespace skreg {
 
+// What is wrong with the places of a CSR matrix; the order of codes is that of messages
+// in _kernels.pyx.
+enum CsrFault { SOUND, NOT_FROM_ZERO, DECREASES, TOO_LONG, INDEX_OUTSIDE };
+
+// The first fault of a matrix with `n_stored` entries. Rows are checked before the
+// indices, of which only those in a row count.
+SKREG_CLONES inline int csr_fault(const int *indices, const long long *indptr,
+                                  ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t n_stored) {
+    if (indptr[0] != 0) return NOT_FROM_ZERO;
+    for (ptrdiff_t i = 0; i < rows; ++i)
+        if (indptr[i + 1] < indptr[i]) return DECREASES;
+    if (indptr[rows] > n_stored) return TOO_LONG;
+    unsigned largest = 0;  // negative indices are large ones
+    for (ptrdiff_t k = 0; k < indptr[rows]; ++k)
+        largest = std::max(largest, unsigned(indices[k]));
+    return indptr[rows] > 0 && ptrdiff_t(largest) >= cols ? INDEX_OUTSIDE : SOUND;
+}
+
 // Row i of the batch: rows[i] where an order is given, else start + i.
 inline ptrdiff_t batch_row(const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t i) {
     return rows ? rows[start + i] : start + i;
@@ -42,11 +60,12 @@ SKREG_CLONES void csr_forward(const X *data, const int *indices, const long long
     }
 }
 
-// grad (features, cols) += X[batch rows]' @ delta
+// grad (features, cols) += X[batch rows]' @ delta, in columns [from, to)
 template <typename X, typename T>
 SKREG_CLONES void csr_backward(const X *data, const int *indices, const long long *indptr,
                                const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t n,
-                               ptrdiff_t cols, const T *delta, T *grad) {
+                               ptrdiff_t cols, ptrdiff_t from, ptrdiff_t to,
+                               const T *delta, T *grad) {
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
         const T *__restrict d_row = delta + i * cols;
@@ -54,7 +73,7 @@ SKREG_CLONES void csr_backward(const X *data, const int *indices, const long lon
             const T x = T(data[k]);
             T *__restrict g_row = grad + ptrdiff_t(indices[k]) * cols;
 #pragma omp simd
-            for (ptrdiff_t j = 0; j < cols; ++j) g_row[j] += x * d_row[j];
+            for (ptrdiff_t j = from; j < to; ++j) g_row[j] += x * d_row[j];
         }
     }
 }

@@ -153,8 +153,7 @@ struct UpdateRule {
     double hyper[4] = {0.0, 0.0, 0.0, 0.0};
     std::vector<double> segments;
     std::vector<GroupBlock> groups;
-    // For the most lines of a block, in either precision: one call at a time.
-    std::vector<double> buffer;
+    size_t buffer_size = 0;  // for the most lines of a block
 
     void add_group(GroupBlock block) {
         if (block.by_columns && block.cols == 1) {  // a single column lies like a row
@@ -180,14 +179,17 @@ struct UpdateRule {
         }
         if (!apart) groups.push_back(block);
         const size_t needed = 4 * (block.by_columns ? block.cols : step);
-        if (buffer.size() < needed) buffer.resize(needed);
+        buffer_size = std::max(buffer_size, needed);
     }
 };
 
+// A segment of a rule, as far as it lies in [from, to).
 template <typename T>
-void update_segment(int method, const double *segment, T *theta, T *grad, T *first,
-                    T *second, const StepScalars<T> &s) {
-    const ptrdiff_t begin = ptrdiff_t(segment[0]), n = ptrdiff_t(segment[1]) - begin;
+void update_segment(int method, const double *segment, ptrdiff_t from, ptrdiff_t to,
+                    T *theta, T *grad, T *first, T *second, const StepScalars<T> &s) {
+    const ptrdiff_t begin = std::max(from, ptrdiff_t(segment[0]));
+    const ptrdiff_t n = std::min(to, ptrdiff_t(segment[1])) - begin;
+    if (n <= 0) return;
     const int slot = int(segment[2]);
     const Strengths<T> penalty{T(segment[3]), T(segment[4]), T(segment[5]),
                                T(segment[6])};
@@ -202,20 +204,40 @@ void update_segment(int method, const double *segment, T *theta, T *grad, T *fir
     }
 }
 
-// One step on all parameters, t counting from 1. `first` and `second` are the optimizer's
-// moments, of which a method ignores what it lacks; `grad` is scratch afterwards.
+// The move of parameters [from, to) with their elementwise penalties. `first` and
+// `second` are the optimizer's moments, of which a method ignores what it lacks; `grad` is
+// scratch afterwards.
 template <typename T>
-void update(UpdateRule &rule, double lr, double t, T *theta, T *grad, T *first,
-            T *second) {
-    const StepScalars<T> s = step_scalars<T>(rule.method, lr, t, rule.hyper);
-    T *buffer = reinterpret_cast<T *>(rule.buffer.data());
-    for (const GroupBlock &block : rule.groups)
-        groups_before(block, T(lr), theta, grad, buffer);
+void update_range(const UpdateRule &rule, const StepScalars<T> &s, ptrdiff_t from,
+                  ptrdiff_t to, T *theta, T *grad, T *first, T *second) {
     for (size_t k = 0; k < rule.segments.size(); k += 7)
-        update_segment(rule.method, &rule.segments[k], theta, grad, first, second, s);
+        update_segment(rule.method, &rule.segments[k], from, to, theta, grad, first,
+                       second, s);
+}
+
+// What the block of groups does before the move, and after it. `buffer` has
+// rule.buffer_size entries.
+template <typename T>
+void before_move(const GroupBlock &block, double lr, T *theta, T *grad, T *buffer) {
+    groups_before(block, T(lr), theta, grad, buffer);
+}
+template <typename T>
+void after_move(const UpdateRule &rule, const GroupBlock &block, const StepScalars<T> &s,
+                T *theta, const T *grad, T *buffer) {
     const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
+    groups_after(block, s.tau, adaptive ? grad : nullptr, theta, buffer);
+}
+
+// One step on all n parameters, t counting from 1.
+template <typename T>
+void update(const UpdateRule &rule, double lr, double t, ptrdiff_t n, T *theta, T *grad,
+            T *first, T *second, T *buffer) {
+    const StepScalars<T> s = step_scalars<T>(rule.method, lr, t, rule.hyper);
     for (const GroupBlock &block : rule.groups)
-        groups_after(block, s.tau, adaptive ? grad : nullptr, theta, buffer);
+        before_move(block, lr, theta, grad, buffer);
+    update_range(rule, s, ptrdiff_t(0), n, theta, grad, first, second);
+    for (const GroupBlock &block : rule.groups)
+        after_move(rule, block, s, theta, grad, buffer);
 }
 
 // Sum of an elementwise penalty over n parameters, in double precision.
@@ -231,7 +253,7 @@ SKREG_CLONES double elementwise_value(const T *w, ptrdiff_t n, bool is_concave,
             const double left = (stop - on_ramp) / width;
             sum += (size < start ? size : start) + 0.5 * width * (1.0 - left * left);
         }
-        return penalty.l1 * sum;
+        return penalty.l1 > 0.0 ? penalty.l1 * sum : 0.0;
     }
 #pragma omp simd reduction(+ : sum, squares)
     for (ptrdiff_t i = 0; i < n; ++i) {
@@ -245,7 +267,7 @@ SKREG_CLONES double elementwise_value(const T *w, ptrdiff_t n, bool is_concave,
 }
 
 // The value of all penalties of a rule, whatever their slots.
-template <typename T> double penalty_value(UpdateRule &rule, const T *theta) {
+template <typename T> double penalty_value(const UpdateRule &rule, const T *theta) {
     double total = 0.0;
     for (size_t k = 0; k < rule.segments.size(); k += 7) {
         const double *segment = &rule.segments[k];
@@ -256,9 +278,9 @@ template <typename T> double penalty_value(UpdateRule &rule, const T *theta) {
                                    slot == COUPLED_CONCAVE || slot == PROXIMAL_CONCAVE,
                                    {segment[3], segment[4], segment[5], segment[6]});
     }
-    T *buffer = reinterpret_cast<T *>(rule.buffer.data());
+    std::vector<T> buffer(rule.buffer_size);
     for (const GroupBlock &block : rule.groups) {
-        total += groups_value(block, theta, buffer);
+        total += groups_value(block, theta, buffer.data());
         if (block.slot == DECOUPLED)  // no segment has its l1
             total += elementwise_value(theta + block.begin, block.rows * block.cols,
                                        false, {block.l1, 0.0, 0.0, 0.0});

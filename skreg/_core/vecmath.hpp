@@ -67,7 +67,7 @@ template <typename T> inline T expm1_parts(T x, T &power) {
     for (int k = F::exp_degree - 1; k > 0; --k) q = T(1 / FACTORIALS[k]) + r * q;
     using Int = typename F::Int;
     const Int exponent = bit_cast<Int>(shifted) - bit_cast<Int>(F::round_shift) + F::bias;
-    power = bit_cast<T>(Int(exponent << F::mantissa_bits));
+    power = bit_cast<T>(Int(exponent * (Int(1) << F::mantissa_bits)));
     return r * q;
 }
 
@@ -89,7 +89,7 @@ template <typename T> inline T log(T x) {
     using Int = typename F::Int;
     const Int bits = bit_cast<Int>(x);
     const Int n = (bits - F::half_exponent) >> F::mantissa_bits;
-    const T m = bit_cast<T>(Int(bits - (n << F::mantissa_bits)));
+    const T m = bit_cast<T>(Int(bits - n * (Int(1) << F::mantissa_bits)));
     const T s = (m - T(1)) / (m + T(1)), s2 = s * s;
     T series = T(0);
     for (int k = F::log_terms; k > 0; --k) series = s2 * (series + T(1) / T(2 * k + 1));
