@@ -16,9 +16,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, special
 
 from skreg import RegMLPClassifier
-from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions
+from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions, train
 from skreg._network import ACTIVATIONS, Network
+from skreg._rules import Term, compile_rule
+from skreg._validation import core_matrix
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
+from skreg.penalties import L1, L2, MCP, GroupLasso, SparseGroupLasso
 from tests import naive
 
 N_ROWS, N_INPUTS = 9, 3
@@ -890,3 +893,118 @@ def test_training_makes_no_denormal_numbers():
         assert (moment == 0).any()
         assert not ((moment != 0) & (np.abs(moment) < tiny)).any()
     assert np.float32(tiny) / 2 > 0  # and the thread that trained counts them again
+
+
+# Threads ------------------------------------------------------------------------------
+
+WIDE = [(80, 200, 60, 5), (300, 100, 1), (33, 500, 1, 7), (700, 40), (90, 110, 70, 2)]
+THREAD_PENALTIES = {
+    "none": (None, "coupled"),
+    "ridge": (L2(), "decoupled"),
+    "lasso": (L1(), "proximal"),
+    "group": (GroupLasso(), "proximal"),
+    "group_before": (SparseGroupLasso(0.5), "decoupled"),
+    "concave": (MCP(), "proximal"),
+}
+
+
+def threaded_results(units, method, penalty, dtype, is_sparse, n_threads):
+    """Everything that the core computes for a wide network, as bytes."""
+    rng, dtype = np.random.default_rng(0), np.dtype(dtype)
+    activation = ACTIVATIONS[1 + len(units) * units[1] % (len(ACTIVATIONS) - 1)]
+    network = Network(units, activation)
+    X = rng.normal(size=(800, units[0])).astype(dtype)
+    X[rng.random(X.shape) < 0.5] = 0
+    y = rng.normal(size=(800, units[-1])).astype(dtype)
+    data = Data(csr(X) if is_sparse else X, dtype, y, rng.random(800).astype(dtype))
+    kind, mode = THREAD_PENALTIES[penalty]
+    blocks = zip(network.slices[: network.n_layers], network.shapes)
+    terms = [Term(kind, 1e-3, mode, *block) for block in blocks if kind is not None]
+    rule, others = compile_rule(terms, network.slices, method, (0.9, 0.9, 0.99, 1e-6))
+    assert not others
+    theta = network.initial_theta(rng, dtype)
+    net, scratch = network.compile(350, dtype, REGRESSION_LOSSES["huber"], units[-1])
+    grad, first, second = (np.zeros_like(theta) for _ in range(3))
+    order, out = rng.permutation(800), np.empty((800, units[-1]), dtype)
+    run = (net, data, order, 0, 800)
+    rates = np.full(2, 1e-3)
+    arrays = (theta, grad, first, second, scratch)
+    sums = [train(*run, 400, 1.0, rule, rates, 0, *arrays, n_threads=n_threads)]
+    sums += [loss_sum(net, data, theta, scratch, n_threads=n_threads)]
+    sums += [loss_gradient(*run, theta, grad, 0.5, scratch, n_threads=n_threads)]
+    raw_predictions(net, data, theta, out, scratch, n_threads=n_threads)
+    assert np.isfinite(theta).all() and np.isfinite(grad).all()
+    return [a.tobytes() for a in (theta, grad, first, second, out)] + sums
+
+
+@PRECISIONS
+@pytest.mark.parametrize("units", WIDE, ids=str)
+@pytest.mark.parametrize(
+    ("method", "penalty", "is_sparse"),
+    [
+        ("adam", "none", False),
+        ("rmsprop", "ridge", True),
+        ("sgd", "lasso", False),
+        ("adam", "group", True),
+        ("momentum", "group_before", False),
+        ("nesterov", "concave", True),
+    ],
+)
+def test_any_number_of_threads_gives_the_same_bits(
+    units, method, penalty, is_sparse, dtype
+):
+    one, *more = (
+        threaded_results(units, method, penalty, dtype, is_sparse, n)
+        for n in (1, 2, 3, 4, 8)
+    )
+    assert all(results == one for results in more)
+
+
+# Malformed input ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("indices", 3, 10**7, r"indices must be in \[0, 5\)"),
+        ("indices", 0, 5, r"indices must be in \[0, 5\)"),
+        ("indices", -1, -1, r"indices must be in \[0, 5\)"),
+        ("indptr", 0, 1, "start with 0"),
+        ("indptr", 0, -1, "start with 0"),
+        ("indptr", 4, 10**12, "must not decrease"),
+        ("indptr", 9, -(2**62), "must not decrease"),
+        ("indptr", -1, 10**12, "beyond the"),
+    ],
+)
+@PRECISIONS
+def test_malformed_csr_raises(name, place, value, message, dtype):
+    X = csr(sparse.random(20, 5, 0.5, "csr", random_state=0).astype(dtype))
+    Data(X, np.dtype(dtype))
+    getattr(X, name)[place] = value
+    with pytest.raises(ValueError, match=message):
+        Data(X, np.dtype(dtype))
+
+
+def test_csr_of_wrong_length_raises():
+    X = csr(np.eye(3))
+    X.indptr = X.indptr[:-1].copy()
+    with pytest.raises(ValueError, match=r"needs 4 entries of indptr\. Got 3"):
+        Data(X, np.dtype(float))
+
+
+@pytest.mark.parametrize("index", [5, -1, 2**32 + 1])
+def test_indices_of_64_bits_are_checked_before_they_are_cast(index):
+    X = sparse.random(20, 5, 0.5, "csr", random_state=0)
+    X.indices = X.indices.astype(np.int64)
+    X.indices[3] = index
+    with pytest.raises(ValueError, match=r"indices must be in \[0, 5\)"):
+        core_matrix(X, np.float64)
+
+
+@pytest.mark.parametrize("row", [N_ROWS, -1, 2**62])
+def test_rows_outside_of_the_data_raise(row):
+    _, arguments = sound_arguments()
+    arguments["rows"] = arguments["rows"].copy()
+    arguments["rows"][4] = row
+    with pytest.raises(ValueError, match=r"rows must be in \[0, 9\)"):
+        loss_gradient(*arguments.values())

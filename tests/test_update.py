@@ -871,3 +871,67 @@ def test_metric_group_prox_of_the_core_leaves_nan_to_its_group(bad, by):
     Z = core_group_prox(W, D, kappa, by)
     assert not np.isfinite(Z[1, 1])
     assert_array_equal(Z[::2], expected[::2])
+
+
+# Sizes --------------------------------------------------------------------------------
+
+
+def small_rule(segments=((0, 6, 0, 0, 0, 0, 0),), groups=()):
+    return _core.Rule(0, (0.0,) * 4, segments, groups)
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_a_step_on_arrays_of_wrong_size_raises(wrong):
+    arrays = [np.zeros(6 - (k == wrong)) for k in range(4)]
+    with pytest.raises(ValueError):
+        _core.step(small_rule(), *arrays, 0.1, 1)
+
+
+def test_values_and_metrics_of_wrong_size_raise():
+    with pytest.raises(ValueError, match="6 parameters"):
+        small_rule().penalty_value(np.zeros(5))
+    with pytest.raises(ValueError, match="size"):
+        _core.write_metric(small_rule(), np.zeros(5), 1, np.zeros(6))
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(1, 6, 0, 0, 0, 0, 0)],
+        [(0, 3, 0, 0, 0, 0, 0), (4, 6, 0, 0, 0, 0, 0)],
+        [(0, -1, 0, 0, 0, 0, 0)],
+        [(0, 6, 9, 0, 0, 0, 0)],
+        [(0, 6, 0, 0)],
+    ],
+)
+def test_segments_with_gaps_or_unknown_slots_raise(segments):
+    with pytest.raises(ValueError):
+        small_rule(segments)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        (1, 2, 3, False, 3, 0.0, [], [], [1.0, 1.0]),
+        (0, 2, 3, False, 9, 0.0, [], [], [1.0, 1.0]),
+        (-1, 2, 3, False, 3, 0.0, [], [], [1.0, 1.0]),
+        (0, 2, 3, True, 3, 0.0, [], [], [1.0, 1.0]),
+        (0, 2, 3, False, 3, 0.0, [0, 2], [0, 2], [1.0, 1.0]),
+        (0, 2, 3, False, 3, 0.0, [0, 3], [0, 1], [1.0, 1.0]),
+    ],
+)
+def test_blocks_of_groups_that_do_not_fit_raise(block):
+    with pytest.raises(ValueError):
+        small_rule(groups=[block])
+
+
+@pytest.mark.parametrize("slot", [1, 4])
+def test_infinite_weights_without_strength_have_no_penalty(slot):
+    rule = small_rule([(0, 2, slot, 0.0, 0.0, 0.5, 2.0)])
+    assert rule.penalty_value(np.array([1e300, -np.inf])) == 0.0
+
+
+def test_groups_of_huge_weights_without_strength_have_no_penalty():
+    block = (0, 2, 3, False, 3, 0.0, [], [], [0.0, 1.0])
+    theta = np.array([1e300, 1e300, 1e300, 3.0, 4.0, 0.0])
+    assert small_rule(groups=[block]).penalty_value(theta) == 5.0

@@ -1,8 +1,8 @@
 // Activations of the hidden layers; backward, fused with the sums that give the
 // intercepts' gradient.
 //
-// value(z) gives phi(z), and slope(a) gives phi' from it. Where it does not follow from the
-// value, `stores_slope`, it is stored beside it, by value(z, slope).
+// value(z) gives phi(z), and slope(a) gives phi' from it. Where it does not follow from
+// the value, `stores_slope`, it is stored beside it, by value(z, slope).
 #pragma once
 #include <cstddef>
 
@@ -32,16 +32,12 @@ struct Tanh {
 struct Relu {
     static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return z < T(0) ? T(0) : z; }
-    template <typename T> static T slope(T a) {
-        return select(a > T(0), T(1), T(0));
-    }
+    template <typename T> static T slope(T a) { return select(a > T(0), T(1), T(0)); }
 };
 struct LeakyRelu {
     static constexpr bool stores_slope = false;
     template <typename T> static T value(T z) { return z < T(0) ? T(0.01) * z : z; }
-    template <typename T> static T slope(T a) {
-        return select(a > T(0), T(1), T(0.01));
-    }
+    template <typename T> static T slope(T a) { return select(a > T(0), T(1), T(0.01)); }
 };
 // x Phi(x), with the exact normal distribution function (Hendrycks & Gimpel, 2016).
 struct Gelu {

@@ -279,8 +279,9 @@ SKREG_CLONES void transposed_matvec(const T *__restrict a, ptrdiff_t lda,
 }
 
 #ifdef __GNUC__
-template <typename T> using Product = void (*)(Operand<T>, Operand<T>, ptrdiff_t,
-                                               ptrdiff_t, ptrdiff_t, const T *, bool, T *);
+template <typename T>
+using Product = void (*)(Operand<T>, Operand<T>, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                         const T *, bool, T *);
 template <typename T> Product<T> best_product() {
     const int level = isa_level();
     return level == 4 ? product_v4<T> : level == 3 ? product_v3<T> : product_baseline<T>;
@@ -332,7 +333,8 @@ void matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdif
     if (bias)
         for (ptrdiff_t i = 0; i < m; ++i) std::copy_n(bias, n, c + i * n);
     char trans_a = transpose_a ? 't' : 'n', trans_b = transpose_b ? 't' : 'n';
-    int rows = int(m), cols = int(n), inner = int(k), step_a = int(lda), step_b = int(ldb);
+    int rows = int(m), cols = int(n), inner = int(k), step_a = int(lda),
+        step_b = int(ldb);
     T one = T(1), beta = T(accumulate || bias ? 1 : 0);
     blas_gemm<T>(&trans_b, &trans_a, &cols, &rows, &inner, &one, const_cast<T *>(b),
                  &step_b, const_cast<T *>(a), &step_a, &beta, c, &cols);

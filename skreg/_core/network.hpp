@@ -35,7 +35,14 @@ struct Network {
         const size_t n_layers = units.size() - 1;
         scratch_size = capacity * units[0];
         for (size_t l = 0; l < n_layers; ++l) {
-            Layer layer{units[l], units[l + 1], n_weights, 0, scratch_size, 0, 0, 0,
+            Layer layer{units[l],
+                        units[l + 1],
+                        n_weights,
+                        0,
+                        scratch_size,
+                        0,
+                        0,
+                        0,
                         l + 1 < n_layers ? activation : int(IDENTITY)};
             n_weights += layer.in * layer.out;
             scratch_size += capacity * layer.out;
@@ -203,8 +210,11 @@ void deltas(const Network &net, ptrdiff_t first, ptrdiff_t n, T *scratch) {
                    layer.in, next);
             continue;
         }
-        matmul<T>(false, false, n, layer.in, layer.out, delta, layer.out,
-                  scratch + layer.transposed, layer.in, nullptr, false, next);
+        // The transpose of one line is itself, and in `backward` no product with a
+        // vector.
+        matmul<T>(false, layer.in == 1, n, layer.in, layer.out, delta, layer.out,
+                  scratch + layer.transposed, layer.in == 1 ? layer.out : layer.in,
+                  nullptr, false, next);
         scale_by_slope(below.activation, next, scratch + below.act + place,
                        scratch + below.slope + place, n * layer.in);
     }
@@ -216,8 +226,8 @@ template <typename T>
 void weight_gradient(const Network &net, const Rows &rows, const Batch &batch, size_t l,
                      ptrdiff_t i, ptrdiff_t m, T *grad, bool accumulate, T *scratch) {
     const Layer &layer = net.layers[l];
-    const T *a = l == 0 ? inputs(net, rows, batch, scratch)
-                        : scratch + net.layers[l - 1].act;
+    const T *a =
+        l == 0 ? inputs(net, rows, batch, scratch) : scratch + net.layers[l - 1].act;
     const T *delta = scratch + layer.delta;
     T *g = grad + layer.w + i * layer.out;
     gradient_product(layer.in, m, layer.out, batch.n, a + i, delta, accumulate, g);

@@ -1,5 +1,5 @@
-// Threads that work together for one call of the core, and are gone when it returns: there
-// is nothing to fork with, and no runtime to share with other libraries.
+// Threads that work together for one call of the core, and are gone when it returns:
+// there is nothing to fork with, and no runtime to share with other libraries.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -30,7 +30,9 @@ class Team {
                 while (int(others.size()) + 1 < n_threads) {
                     const int member = int(others.size()) + 1;
                     others.emplace_back([&team, &work, member] {
-                        { const std::lock_guard<std::mutex> started(team.mutex_); }
+                        {
+                            const std::lock_guard<std::mutex> started(team.mutex_);
+                        }
                         work(team, member);
                     });
                 }

@@ -71,7 +71,8 @@ inline std::vector<Slab> slabs_of(const Network &net) {
 template <typename T> class SharedPasses {
   public:
     SharedPasses(const Network &net, const Rows &rows, const T *theta, T *scratch)
-        : net_(net), rows_(rows), theta_(theta), scratch_(scratch), slabs_(slabs_of(net)) {}
+        : net_(net), rows_(rows), theta_(theta), scratch_(scratch),
+          slabs_(slabs_of(net)) {}
 
     double total = 0.0;  // of the losses
 
@@ -79,8 +80,8 @@ template <typename T> class SharedPasses {
         team.share(slabs_.size(), [&](ptrdiff_t k) { transpose(slabs_[k]); });
     }
 
-    // Gradient of a batch. `finish` takes each slab, or the intercepts, as its gradient is
-    // there; the first layer's slabs of CSR rows go to `finish_sparse`, a phase later.
+    // Gradient of a batch. `finish` takes each slab, or the intercepts, as its gradient
+    // is there; the first layer's slabs of CSR rows go to `finish_sparse`, a phase later.
     template <typename Finish>
     void gradient(Team &team, const Batch &batch, double scale, T *grad, bool accumulate,
                   Finish finish) {
@@ -99,17 +100,20 @@ template <typename T> class SharedPasses {
             team.share(n_blocks(batch.n, size), [&](ptrdiff_t k) {
                 deltas(net_, k * size, rows_in(k * size), scratch_);
             });
-        // Strips of columns of the gradient for CSR rows, whose entries come in any order.
+        // Strips of columns of the gradient for CSR rows, whose entries come in any
+        // order.
         const Layer &bottom = net_.layers.front();
         constexpr ptrdiff_t strip = 64;
         const ptrdiff_t n_layers = net_.layers.size(), n_slabs = slabs_.size();
         const ptrdiff_t n_strips = rows_.is_sparse() ? n_blocks(bottom.out, strip) : 0;
         const ptrdiff_t n_sparse =
-            rows_.is_sparse() ? std::count_if(slabs_.begin(), slabs_.end(),
-                                              [](const Slab &slab) { return slab.l == 0; })
-                              : 0;
+            rows_.is_sparse()
+                ? std::count_if(slabs_.begin(), slabs_.end(),
+                                [](const Slab &slab) { return slab.l == 0; })
+                : 0;
         team.share(n_strips + n_slabs - n_sparse + n_layers, [&](ptrdiff_t k) {
-            if (k < n_strips) return strip_gradient(batch, k * strip, strip, grad, accumulate);
+            if (k < n_strips)
+                return strip_gradient(batch, k * strip, strip, grad, accumulate);
             k += n_sparse - n_strips;
             if (k < n_slabs) {
                 const Slab &slab = slabs_[k];
@@ -150,8 +154,8 @@ template <typename T> class SharedPasses {
             for (ptrdiff_t i = 0; i < layer.in; ++i)
                 std::fill(grad + i * layer.out + from, grad + i * layer.out + to, T(0));
         with_inputs<T>(rows_, [&](auto x) {
-            csr_backward(x, rows_.indices, rows_.indptr, batch.order, batch.start, batch.n,
-                         layer.out, from, to, scratch_ + layer.delta, grad);
+            csr_backward(x, rows_.indices, rows_.indptr, batch.order, batch.start,
+                         batch.n, layer.out, from, to, scratch_ + layer.delta, grad);
         });
     }
 
@@ -219,8 +223,8 @@ double train(const Network &net, const Rows &rows, const ptrdiff_t *order,
         for (ptrdiff_t k = 0; k < n_batches; ++k) {
             const ptrdiff_t from = start + k * batch_size;
             const ptrdiff_t to = std::min(from + batch_size, stop);
-            total += gradient(net, rows, order, from, to, scale / double(to - from), theta,
-                              grad, scratch);
+            total += gradient(net, rows, order, from, to, scale / double(to - from),
+                              theta, grad, scratch);
             update(rule, rates[k], double(steps + k + 1), net.n_parameters, theta, grad,
                    first, second, buffers.data());
         }
@@ -239,8 +243,8 @@ double train(const Network &net, const Rows &rows, const ptrdiff_t *order,
             const ptrdiff_t from = start + k * batch_size;
             const ptrdiff_t to = std::min(from + batch_size, stop);
             const ptrdiff_t n_passes = n_blocks(to - from, net.capacity);
-            const StepScalars<T> s = step_scalars<T>(rule.method, rates[k],
-                                                     double(steps + k + 1), rule.hyper);
+            const StepScalars<T> s =
+                step_scalars<T>(rule.method, rates[k], double(steps + k + 1), rule.hyper);
             const auto move = [&](ptrdiff_t begin, ptrdiff_t end) {
                 update_range(rule, s, begin, end, theta, grad, first, second);
             };
@@ -279,8 +283,7 @@ void each_forward(const Network &net, const Rows &rows, const T *theta, T *scrat
                              std::max(blocks, ptrdiff_t(1))));
     std::vector<T> others(net.scratch_size * (n_threads - 1));
     Team::run(n_threads, [&](Team &team, int member) {
-        T *own = member == 0 ? scratch
-                             : others.data() + net.scratch_size * (member - 1);
+        T *own = member == 0 ? scratch : others.data() + net.scratch_size * (member - 1);
         team.share(blocks, [&](ptrdiff_t k) {
             const Batch batch = block_of(net, nullptr, 0, rows.n_rows, k);
             forward(net, rows, batch, 0, batch.n, theta, own);

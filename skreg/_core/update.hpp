@@ -205,8 +205,8 @@ void update_segment(int method, const double *segment, ptrdiff_t from, ptrdiff_t
 }
 
 // The move of parameters [from, to) with their elementwise penalties. `first` and
-// `second` are the optimizer's moments, of which a method ignores what it lacks; `grad` is
-// scratch afterwards.
+// `second` are the optimizer's moments, of which a method ignores what it lacks; `grad`
+// is scratch afterwards.
 template <typename T>
 void update_range(const UpdateRule &rule, const StepScalars<T> &s, ptrdiff_t from,
                   ptrdiff_t to, T *theta, T *grad, T *first, T *second) {
