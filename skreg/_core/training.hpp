@@ -41,9 +41,13 @@ inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrd
 
 inline ptrdiff_t n_blocks(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
 
-// Rows of a block: two tiles of a product or more, and about sixteen blocks in a batch.
-inline ptrdiff_t rows_per_block(ptrdiff_t n) {
-    return 12 * std::max(ptrdiff_t(2), n_blocks(n, 16 * 12));
+// Blocks and slabs do not change a sum, so they may depend on the number of threads: two
+// tiles of a product or more, and several for each thread, as some take longer.
+constexpr ptrdiff_t TILE_ROWS = 12, BLOCKS_PER_THREAD = 3, SLABS_PER_THREAD = 8;
+
+inline ptrdiff_t rows_per_block(ptrdiff_t n, int n_threads) {
+    const ptrdiff_t tiles = n_blocks(n, TILE_ROWS * BLOCKS_PER_THREAD * n_threads);
+    return TILE_ROWS * std::max(ptrdiff_t(2), tiles);
 }
 
 // m rows of W_l from the i-th on, their parameters [from, to).
@@ -52,12 +56,13 @@ struct Slab {
     ptrdiff_t i, m, from, to;
 };
 
-inline std::vector<Slab> slabs_of(const Network &net) {
-    constexpr ptrdiff_t entries = 8192, tile = 12;
+inline std::vector<Slab> slabs_of(const Network &net, int n_threads) {
+    const ptrdiff_t entries = n_blocks(net.n_weights, SLABS_PER_THREAD * n_threads);
     std::vector<Slab> slabs;
     for (size_t l = 0; l < net.layers.size(); ++l) {
         const Layer &layer = net.layers[l];
-        const ptrdiff_t rows = tile * std::max(ptrdiff_t(2), entries / tile / layer.out);
+        const ptrdiff_t rows =
+            TILE_ROWS * std::max(ptrdiff_t(2), entries / TILE_ROWS / layer.out);
         for (ptrdiff_t i = 0; i < layer.in; i += rows) {
             const ptrdiff_t m = std::min(rows, layer.in - i);
             const ptrdiff_t from = layer.w + i * layer.out;
@@ -70,11 +75,14 @@ inline std::vector<Slab> slabs_of(const Network &net) {
 // The phases of one batch, called by all members of a team.
 template <typename T> class SharedPasses {
   public:
-    SharedPasses(const Network &net, const Rows &rows, const T *theta, T *scratch)
-        : net_(net), rows_(rows), theta_(theta), scratch_(scratch),
-          slabs_(slabs_of(net)) {}
+    SharedPasses(const Network &net, const Rows &rows, const T *theta, T *scratch,
+                 int n_threads)
+        : net_(net), rows_(rows), theta_(theta), scratch_(scratch), n_threads_(n_threads),
+          slabs_(slabs_of(net, n_threads)) {}
 
-    double total = 0.0;  // of the losses
+    // Sum of the losses: a batch in several passes counts by its own sum, as on one
+    // thread.
+    double total() const { return earlier_ + batch_total_; }
 
     void transpose(Team &team) const {
         team.share(slabs_.size(), [&](ptrdiff_t k) { transpose(slabs_[k]); });
@@ -85,7 +93,7 @@ template <typename T> class SharedPasses {
     template <typename Finish>
     void gradient(Team &team, const Batch &batch, double scale, T *grad, bool accumulate,
                   Finish finish) {
-        const ptrdiff_t size = rows_per_block(batch.n);
+        const ptrdiff_t size = rows_per_block(batch.n, n_threads_);
         const auto rows_in = [&](ptrdiff_t first) {
             return std::min(size, batch.n - first);
         };
@@ -95,7 +103,10 @@ template <typename T> class SharedPasses {
                 forward(net_, rows_, batch, k * size, rows_in(k * size), theta_,
                         scratch_);
             },
-            [&] { total += loss(net_, rows_, batch, scale, scratch_); });
+            [&] {
+                if (!accumulate) earlier_ += batch_total_, batch_total_ = 0.0;
+                batch_total_ += loss(net_, rows_, batch, scale, scratch_);
+            });
         if (net_.layers.size() > 1)
             team.share(n_blocks(batch.n, size), [&](ptrdiff_t k) {
                 deltas(net_, k * size, rows_in(k * size), scratch_);
@@ -163,6 +174,8 @@ template <typename T> class SharedPasses {
     const Rows &rows_;
     const T *theta_;
     T *scratch_;
+    int n_threads_;
+    double earlier_ = 0.0, batch_total_ = 0.0;
     std::vector<Slab> slabs_;
 };
 
@@ -196,14 +209,14 @@ double loss_gradient(const Network &net, const Rows &rows, const ptrdiff_t *orde
     n_threads = threads_for(n_threads, net, rows, std::min(net.capacity, stop - start));
     if (n_threads == 1)
         return gradient(net, rows, order, start, stop, scale, theta, grad, scratch);
-    SharedPasses<T> passes(net, rows, theta, scratch);
+    SharedPasses<T> passes(net, rows, theta, scratch, n_threads);
     Team::run(n_threads, [&](Team &team, int) {
         passes.transpose(team);
         for (ptrdiff_t k = 0; k < n_blocks(stop - start, net.capacity); ++k)
             passes.gradient(team, block_of(net, order, start, stop, k), scale, grad,
                             k > 0, [](ptrdiff_t, ptrdiff_t, const Slab *) {});
     });
-    return passes.total;
+    return passes.total();
 }
 
 // Mini-batches over order[start:stop], one optimizer step each, `steps` before. Returns
@@ -234,7 +247,7 @@ double train(const Network &net, const Rows &rows, const ptrdiff_t *order,
     bool acts_before = false;
     for (const GroupBlock &block : rule.groups) acts_before |= block.slot != PROXIMAL;
     const ptrdiff_t n_groups = rule.groups.size();
-    SharedPasses<T> passes(net, rows, theta, scratch);
+    SharedPasses<T> passes(net, rows, theta, scratch, n_threads);
     Team::run(n_threads, [&](Team &team, int member) {
         const unsigned state = flush_denormals();
         T *buffer = buffers.data() + rule.buffer_size * member;
@@ -270,7 +283,7 @@ double train(const Network &net, const Rows &rows, const ptrdiff_t *order,
         }
         restore_denormals(state);
     });
-    return passes.total;
+    return passes.total();
 }
 
 // done(k, batch, scratch) after a forward pass over each block of rows. Each thread has a
