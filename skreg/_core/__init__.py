@@ -10,13 +10,13 @@ b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an 
    calls. Training and passes over data release the GIL.
 c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they are
    small, and at all sizes with AVX-512; else they go to SciPy's BLAS, which
-   ``_blas.pxd`` hands over. Everything elementwise is a plain loop in a ``.hpp`` header
+   ``_blas.pxd`` hands over. Everything elementwise is a plain loop in a header
    that the compiler vectorizes: activation; derivative times delta together with the
    intercepts' gradient in one pass; loss and output delta in one pass; optimizer
    direction, decay slots and prox in one pass over all parameters (``update.hpp``);
    group penalties, all groups together, before or after it (``groups.hpp``).
-d. A network is a list of layers (``network.hpp``). What varies (activation, loss, method,
-   slot) is an integer code, switched once per layer or segment and resolved by
+d. A network is a list of layers (``network.hpp``). What varies (activation, loss,
+   method, slot) is an integer code, switched once per layer or segment and resolved by
    templates, never per element. float32 and float64 come from the same source.
 e. Scratch is allocated by Python once per fit; ``Net`` says how much a pass needs.
 f. With ``n_threads``, long steps, full batches and predictions are shared by a team of
