@@ -221,22 +221,25 @@ cdef class Data:
             int fault
         if len(X.indptr) != self.rows.n_rows + 1:
             raise ValueError(
-                f"CSR input of {self.rows.n_rows} rows needs {self.rows.n_rows + 1} entries of "
-                f"indptr. Got {len(X.indptr)}."
+                f"CSR input of {self.rows.n_rows} rows needs {self.rows.n_rows + 1} "
+                f"entries of indptr. Got {len(X.indptr)}."
             )
         with nogil:
-            fault = csr_fault(self.rows.indices, self.rows.indptr, self.rows.n_rows, self.rows.n_features,
-                              n_stored)
+            fault = csr_fault(self.rows.indices, self.rows.indptr, self.rows.n_rows,
+                              self.rows.n_features, n_stored)
         if fault:
-            raise ValueError(f"X is no valid CSR matrix: {_CSR_FAULTS[fault - 1]}.".format(
-                n_stored=n_stored, n_features=self.rows.n_features))
+            reason = _CSR_FAULTS[fault - 1].format(
+                n_stored=n_stored, n_features=self.rows.n_features
+            )
+            raise ValueError(f"X is no valid CSR matrix: {reason}.")
 
 
 cdef int _check(Net net, Data data, Py_ssize_t itemsize, Py_ssize_t theta_size,
                 Py_ssize_t scratch_size) except -1:
     if data.itemsize != itemsize:
         raise TypeError("theta and the data must share one dtype")
-    if theta_size != net.network.n_parameters or scratch_size < net.network.scratch_size:
+    if (theta_size != net.network.n_parameters
+            or scratch_size < net.network.scratch_size):
         raise ValueError("theta or scratch has the wrong size")
     if data.rows.n_features != net.n_inputs:
         raise ValueError("the data and the network differ in the number of features")
@@ -367,15 +370,19 @@ cdef class Rule:
         inside = 0 <= begin <= begin + rows * cols <= self.n_parameters
         if rows < 1 or cols < 1 or not inside or slot not in range(1, 4):
             raise ValueError(
-                f"no valid block of groups: {rows} x {cols} parameters from {begin} on, "
-                f"of {self.n_parameters}, in slot {slot}"
+                f"no valid block of groups: {rows} x {cols} parameters from {begin} "
+                f"on, of {self.n_parameters}, in slot {slot}"
             )
         if len(kappa) != n_lines:
-            raise ValueError(f"{n_lines} lines need as many strengths. Got {len(kappa)}")
+            raise ValueError(
+                f"{n_lines} lines need as many strengths. Got {len(kappa)}"
+            )
         if not bounds and not lines:
             return
         if sorted(lines) != list(range(n_lines)) or (
-            list(bounds) != sorted(bounds) or bounds[0] != 0 or bounds[len(bounds) - 1] != n_lines
+            list(bounds) != sorted(bounds)
+            or bounds[0] != 0
+            or bounds[len(bounds) - 1] != n_lines
         ):
             raise ValueError("groups must part the lines of their block")
 
