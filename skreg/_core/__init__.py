@@ -22,8 +22,8 @@ e. Scratch is allocated by Python once per fit; ``Net`` says how much a pass nee
 f. With ``n_threads``, long steps, full batches and predictions are shared by a team of
    threads that lives for one call (``team.hpp``, ``training.hpp``). Every number has
    one owner and one order of terms: results have the same bits for any number of
-   threads. Steps below about 100 microseconds, and processors without AVX-512, whose large
-   products go to BLAS, use one thread.
+   threads. Steps below about 100 microseconds, and processors without AVX-512, whose
+   large products go to BLAS, use one thread.
 g. Nothing is trusted: sizes, dtypes, rows and the places of CSR entries are checked
    when an object is made or a function called, at a cost that is small beside the work.
 

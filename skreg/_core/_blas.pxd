@@ -1,4 +1,4 @@
-"""The only place that names BLAS: SciPy's library, for products that matmul.hpp leaves."""
+"""The only place that names BLAS: SciPy's, for products that matmul.hpp leaves."""
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 
