@@ -74,7 +74,7 @@ def section(thing, title):
 
 
 @pytest.mark.parametrize(
-    "module", ["skreg.losses", "skreg.penalties", "skreg._lambda", "skreg._mlp"]
+    "module", ["skreg", "skreg.losses", "skreg.penalties", "skreg._lambda"]
 )
 def test_examples_of_a_module_run(module):
     result = doctest.testmod(importlib.import_module(module))

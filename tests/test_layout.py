@@ -29,7 +29,7 @@ LAYERS = [
     {"_rules"},
     {"_problem"},
     {"_solvers"},
-    {"_validation", "_prune", "_base", "_mlp"},
+    {"_validation", "_prune", "_export", "_base", "_mlp"},
     {"_path"},  # and whatever else builds on the estimators
     {"_drawing", "displays"},
     {"__init__"},
