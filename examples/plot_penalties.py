@@ -41,7 +41,7 @@ group = PenaltyDisplay.from_penalties(groups, others=[1.5], ax=below)
 below[1].set_title("groups: w in the row (w, 1.5)")
 
 # %%
-# The same in numbers: the largest |w| that the prox sets to 0, and how much it takes
+# The same in numbers: the largest ``|w|`` that the prox sets to 0, and what it takes
 # off the weight 4.
 for display in (single, group):
     print(f"{'penalty':34s} zero up to   off w = 4")

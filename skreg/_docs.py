@@ -31,8 +31,8 @@ l1_ratio : float in [0, 1], default=0.5
 decay_mode : {{"auto", "coupled", "decoupled", "proximal"}}, default="auto"
     Where the penalty acts in an update. "coupled": added to the gradient, before the
     optimizer's statistics. "decoupled": shrinks the weights by ``learning_rate *
-    lambda`` outside the statistics (SGDW, AdamW [2]_; soft threshold for l1).
-    "proximal": prox after the move, in the optimizer's metric [3]_, which gives exact
+    lambda`` outside the statistics (SGDW, AdamW; soft threshold for l1).
+    "proximal": prox after the move, in the optimizer's metric, which gives exact
     zeros. "auto": coupled for smooth penalties, proximal for those with a kink; both
     minimize J, decoupled does so only with plain SGD. With momentum mu, the fixed point
     of decoupled decay is the one of ``lambda * (1 - mu)``.
@@ -40,7 +40,7 @@ penalize_intercepts : bool, default=False
     Whether the penalty of a layer also acts on its intercepts.
 {task_parameters}
 solver : {{"sgd", "rmsprop", "adam", "lbfgs"}}, default="adam"
-    "adam" [1]_, "rmsprop" and "sgd" train on mini-batches. "lbfgs" is deterministic and
+    "adam", "rmsprop" and "sgd" train on mini-batches. "lbfgs" is deterministic and
     works in float64 on all data at once: a proximal quasi-Newton method for every
     penalty, the choice for small and medium data.
 learning_rate_init : float > 0, default=0.001
@@ -55,8 +55,10 @@ momentum : float in [0, 1), default=0.9
     mu of ``b <- mu b + g, w <- w - learning_rate * b``. For sgd.
 nesterovs_momentum : bool, default=True
     Use g + mu b in place of b. For sgd with momentum > 0.
-beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
-    Decay rates of Adam's moments.
+beta_1 : float in [0, 1), default=0.9
+    Decay rate of Adam's first moment.
+beta_2 : float in [0, 1), default=0.999
+    Decay rate of Adam's second moment.
 rho : float in [0, 1), default=0.9
     Decay rate of RMSProp's second moment.
 epsilon : float > 0, default=1e-8
@@ -136,14 +138,14 @@ out_activation_ : {{"identity", "logistic", "softmax", "exp"}}
     Output activation.
 n_features_in_ : int
     Inputs.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the inputs, where X had string column names.
-selected_features_ : ndarray of bool, shape (n_features_in_,)
+selected_features_ : ndarray of bool, shape (n_features,)
     Inputs in use: those from which a path of non-zero weights leads to an output.
-feature_importances_ : ndarray of shape (n_features_in_,)
+feature_importances_ : ndarray of shape (n_features,)
     Euclidean norm of the weights that lead from each input to units in use; 0 for an
     input that is not selected.
-sparsity_ : ndarray of shape (n_layers_ - 1,)
+sparsity_ : ndarray of shape (n_hidden_layers + 1,)
     Share of exact zeros in each weight matrix.
 
 See Also
@@ -157,7 +159,9 @@ Notes
 A mini-batch B estimates the data term by ``n / (|B| sum(s)) * sum_B s_i l_i``, which
 is unbiased and not divided by the weights of the batch. Training uses one BLAS
 thread, for reproducible results; fit several networks in parallel instead
-(``n_jobs`` of the model selection tools), the core releases the GIL.
+(``n_jobs`` of the model selection tools), the core releases the GIL. Adam is that of
+[1]_, decoupled decay that of [2]_, and the prox in the metric of an optimizer that of
+[3]_.
 
 References
 ----------

@@ -131,11 +131,11 @@ class L2(_BuiltIn):
         return Form(l2=self._by_row(lam, 2))
 
 
-class L1(_BuiltIn):
-    """Lasso penalty [1]: λ Σ |w|.
+class L1(Penalty):
+    """Lasso penalty [1]: ``λ Σ |w|``.
 
     Subgradient λ sign(w), prox S(w, tλ), shrink S(w, ηλ). The shrink is the exact flow
-    of λ|w|: it stops at zero, where a step of the subgradient would overshoot.
+    of ``λ|w|``: it stops at zero, where a step of the subgradient would overshoot.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class _L1Mixture(_BuiltIn):
 
 
 class ElasticNet(_L1Mixture):
-    """Elastic net [2]: λ (r Σ |w| + (1 − r)/2 Σ w²), with r = ``l1_ratio``.
+    """Elastic net [2]: ``λ (r Σ |w| + (1 − r)/2 Σ w²)``, r = ``l1_ratio``.
 
     Subgradient λ (r sign(w) + (1 − r) w), prox S(w, tλr) / (1 + tλ(1 − r)), shrink
     S(max(1 − ηλ(1 − r), 0) w, ηλr).
@@ -393,7 +393,7 @@ class GroupLasso(_BuiltIn):
 
 
 class SparseGroupLasso(_L1Mixture, GroupLasso):
-    """Sparse group lasso [5]: λ (r Σ |w| + (1 − r) Σ_g c_g ‖w_g‖₂).
+    """Sparse group lasso [5]: ``λ (r Σ |w| + (1 − r) Σ_g c_g ‖w_g‖₂)``.
 
     The subgradient is the sum of the two, the prox and the shrink are the soft
     threshold followed by the prox of the `GroupLasso`.
@@ -531,10 +531,11 @@ class _FoldedConcave(_BuiltIn):
 class MCP(_FoldedConcave):
     """Minimax concave penalty [6], which does not shrink large weights.
 
-    λ|w| − w²/(2γ) up to the saturation point |w| = γλ, and λ²γ/2 beyond: λ is the slope
-    at 0, not a factor. Subgradient sign(w) max(λ − |w|/γ, 0). Prox for t < γ:
-    S(w, tλ) / (1 − t/γ) if |w| ≤ γλ, else w; for t ≥ γ: w if |w| > λ √(γt), else 0.
-    No shrink. `lambda_max`, that of `L1`, makes 0 a local minimum.
+    ``λ|w| − w²/(2γ)`` up to the saturation point ``|w| = γλ``, and λ²γ/2 beyond: λ is
+    the slope at 0, not a factor. Subgradient ``sign(w) max(λ − |w|/γ, 0)``. Prox for
+    t < γ: S(w, tλ) / (1 − t/γ) if ``|w| ≤ γλ``, else w; for t ≥ γ: w if
+    ``|w| > λ √(γt)``, else 0. No shrink. `lambda_max`, that of `L1`, makes 0 a local
+    minimum.
 
     Parameters
     ----------
@@ -542,7 +543,7 @@ class MCP(_FoldedConcave):
         Positive number γ. The larger, the closer to `L1`.
     saturation : float, default=None
         Saturation point τ > 0 in the unit of the weights. If given, γ is τ/λ, and
-        ``gamma`` is not used; the penalty, λ (|w| − w²/(2τ)) up to τ, is linear in λ.
+        ``gamma`` is not used; the penalty ``λ (|w| − w²/(2τ))`` up to τ is linear in λ.
         This is the form for networks: a fixed γ at the usual, small λ would leave
         almost all weights without penalty.
     factors : array-like of shape (n_in,), default=None
@@ -576,10 +577,11 @@ class SCAD(_FoldedConcave):
 
     The derivative for w > 0 is λ up to λ, then (aλ − w)/(a − 1), and 0 from the
     saturation point aλ on, where the penalty has reached λ²(a + 1)/2: λ is the slope at
-    0, not a factor. Prox for t < a − 1: S(w, tλ) if |w| ≤ λ(1 + t), then
-    ((a − 1)w − sign(w) taλ) / (a − 1 − t) if |w| ≤ aλ, else w; for a − 1 ≤ t ≤ a + 1:
-    S(w, tλ) if |w| ≤ λ(a + 1 + t)/2, else w; for t > a + 1: w if |w| > λ √((a + 1)t),
-    else 0. No shrink. `lambda_max`, that of `L1`, makes 0 a local minimum.
+    0, not a factor. Prox for t < a − 1: S(w, tλ) if ``|w| ≤ λ(1 + t)``, then
+    ((a − 1)w − sign(w) taλ) / (a − 1 − t) if ``|w| ≤ aλ``, else w; for
+    a − 1 ≤ t ≤ a + 1: S(w, tλ) if ``|w| ≤ λ(a + 1 + t)/2``, else w; for t > a + 1: w
+    if ``|w| > λ √((a + 1)t)``, else 0. No shrink. `lambda_max`, that of `L1`, makes 0
+    a local minimum.
 
     Parameters
     ----------
