@@ -12,7 +12,9 @@ import pytest
 import skreg
 from skreg import RegMLPClassifier, RegMLPRegressor
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.rst")) + sorted(ROOT.glob("docs/guide/*.rst"))
 ESTIMATORS = [RegMLPClassifier, RegMLPRegressor]
 
 # What both estimators promise; a task adds its own.
@@ -114,6 +116,25 @@ def test_sessions_of_the_readme_show_what_is_printed():
     sessions = "\n".join(code_blocks("pycon"))
     test = doctest.DocTestParser().get_doctest(sessions, {}, "README", None, None)
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_sessions_of_a_page_show_what_is_printed(page, tmp_path, monkeypatch):
+    text = page.read_text(encoding="utf-8")
+    for module in ("onnxruntime", "skl2onnx", "skops"):
+        if f"import {module}" in text:
+            pytest.importorskip(module)
+    if "skreg.displays" in text:
+        pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.chdir(tmp_path)
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_links_of_the_readme_lead_to_files():
+    text = README.read_text(encoding="utf-8") if README.exists() else ""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
 
 
 # Docstrings --------------------------------------------------------------------------
