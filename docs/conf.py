@@ -46,7 +46,7 @@ root_doc = "index"
 exclude_patterns = ["_build", "_templates", "gallery/*.ipynb"]
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]  # functions in sphinx_gallery_conf
-nitpicky = False
+default_role = "py:obj"  # `name` links where it is an object
 
 # API ---------------------------------------------------------------------------------
 

@@ -10,8 +10,11 @@ fades for large w leaves large weights alone: its prox joins the diagonal.
 """
 
 # %%
-# Penalties of single weights
-# ---------------------------
+# Single weights above, groups below
+# ----------------------------------
+# A group lasso looks at whole rows. Here the row is (w, 1.5): as long as its second
+# weight is not 0, the penalty is smooth at w = 0, and w alone is not set to 0. The
+# sparse group lasso does both.
 import argparse
 
 import matplotlib.pyplot as plt
@@ -25,18 +28,7 @@ single = PenaltyDisplay.from_penalties(
     ["l1", "l2", "elasticnet", MCP(), SCAD()], ax=above
 )
 above[1].set_title("single weights (λ = 1, step of the prox 1)")
-
-# %%
-# Penalties of groups
-# -------------------
-# A group lasso looks at whole rows. Here the row is (w, 1.5): as long as its second
-# weight is not 0, the penalty is smooth at w = 0, and w alone is not set to 0. The
-# sparse group lasso does both.
-groups = [
-    "l1",
-    GroupLasso(weighted=False),
-    SparseGroupLasso(weighted=False),
-]
+groups = ["l1", GroupLasso(weighted=False), SparseGroupLasso(weighted=False)]
 group = PenaltyDisplay.from_penalties(groups, others=[1.5], ax=below)
 below[1].set_title("groups: w in the row (w, 1.5)")
 

@@ -122,7 +122,7 @@ def convert_lambda(
     Others sum the loss, drop a ½ or divide by the batch size, so the same number is
     another model there. The table gives the canonical λ of a strength v, where
     n = `n_samples`, B = `batch_size`, K = `n_outputs`, s = `y_scale`,
-    η = `learning_rate`, and "-" marks a penalty that the convention lacks.
+    η = `learning_rate`, and "–" marks a penalty that the convention lacks.
 
     TABLE
 
@@ -311,7 +311,7 @@ def _table():
     """All conventions as the lines of a reStructuredText table."""
     rows = [("name", "strength v", "λ, L2", "λ, L1", "λ, groups")]
     for convention in _CONVENTIONS.values():
-        formulas = (convention.formulas.get(name, "-") for name in _PENALTIES)
+        formulas = (convention.formulas.get(name, "–") for name in _PENALTIES)
         rows.append((convention.name, convention.meaning, *formulas))
     widths = [max(map(len, column)) for column in zip(*rows)]
     rule = " ".join("=" * width for width in widths)

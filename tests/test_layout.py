@@ -14,17 +14,16 @@ ROOT = Path(skreg.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
-    {"_core", "_forms", "_groups", "_numbers"},
+    {"_core", "_groups", "_repr"},
     {
         "losses",
-        "_penalty",
         "penalties",
         "_network",
         "_lambda",
         "_threads",
         "_compat",
         "_docs",
-        "_split",
+        "_repr",
     },
     {"_rules"},
     {"_problem"},

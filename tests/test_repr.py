@@ -1,0 +1,60 @@
+"""The HTML form of estimators links to their pages, and explains parameters."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from sklearn import __version__
+from sklearn.utils.fixes import parse_version
+
+import skreg
+from skreg import penalties
+from skreg._repr import DOCUMENTATION, DocumentationLinks
+
+ESTIMATORS = [
+    skreg.RegMLPClassifier,
+    skreg.RegMLPClassifierCV,
+    skreg.RegMLPRegressor,
+    skreg.RegMLPRegressorCV,
+]
+PENALTIES = [penalties.MCP, penalties.GroupLasso, penalties.ElasticNet]
+PAGES = Path(__file__).parents[1] / "docs" / "api" / "index.rst"
+
+
+def documented(cls):
+    """The class with links, whether it has them or not."""
+    body = {name: getattr(cls, name) for name in ("__doc__", "__module__")}
+    body["__init__"] = cls.__init__
+    return type(cls.__name__, (DocumentationLinks, cls), body)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS + PENALTIES)
+def test_the_name_of_an_estimator_links_to_its_page(cls):
+    link = documented(cls)()._get_doc_link()
+    name = f"{cls.__module__}.{cls.__name__}"
+    assert link == f"{DOCUMENTATION}/api/generated/{name}.html"
+    assert link in documented(cls)()._repr_html_()
+
+
+@pytest.mark.skipif(
+    parse_version(__version__) < parse_version("1.8"), reason="shows no tooltips"
+)
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_each_parameter_has_its_docstring_as_a_tooltip(cls):
+    html = documented(cls)()._repr_html_()
+    tooltips = re.findall(r"param-doc-link.*?--doc-link-(\w+);", html, re.S)
+    assert set(tooltips) == set(inspect.signature(cls).parameters)
+    assert "Where the penalty acts in an update" in html
+
+
+def test_pages_exist_for_all_public_objects():
+    if not PAGES.exists():
+        pytest.skip("tests run without the sources of the site")
+    text = PAGES.read_text(encoding="utf-8")
+    listed = set(re.findall(r"^   (\w+)$", text, re.M))
+    for module in ("skreg", "skreg.penalties", "skreg.displays"):
+        names = importlib.import_module(module).__all__
+        missing = {name for name in names if name not in listed and name not in text}
+        assert not missing, module
