@@ -159,14 +159,19 @@ def to_torch(estimator):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.preprocessing import scale
     >>> from skreg import RegMLPRegressor
     >>> from skreg._export import to_torch
     >>> X, y = load_diabetes(return_X_y=True)
     >>> model = RegMLPRegressor((5,), solver="lbfgs", reg_lambda=0.1, random_state=0)
-    >>> module = to_torch(model.fit(scale(X), scale(y)))  # doctest: +SKIP
+    >>> module = to_torch(model.fit(scale(X), scale(y)))
+    >>> module
+    Sequential(
+      (0): Linear(in_features=10, out_features=5, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=5, out_features=1, bias=True)
+    )
     """
     import torch
 

@@ -52,14 +52,16 @@ def register():
 
     Examples
     --------
-    >>> from skl2onnx import to_onnx  # doctest: +SKIP
+    >>> from skl2onnx import to_onnx
     >>> from sklearn.datasets import load_iris
     >>> from skreg import RegMLPClassifier
-    >>> import skreg.onnx  # doctest: +SKIP
+    >>> import skreg.onnx
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = RegMLPClassifier((5,), solver="lbfgs", random_state=0).fit(X, y)
-    >>> skreg.onnx.register()  # doctest: +SKIP
-    >>> onnx_model = to_onnx(model, X[:1])  # doctest: +SKIP
+    >>> model = RegMLPClassifier((), solver="lbfgs", random_state=0).fit(X, y)
+    >>> skreg.onnx.register()
+    >>> onnx_model = to_onnx(model, X[:1], options={"zipmap": False})
+    >>> [output.name for output in onnx_model.graph.output]
+    ['label', 'probabilities']
     """
     for regressor in (RegMLPRegressor, RegMLPRegressorCV):
         update_registered_converter(

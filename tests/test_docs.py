@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -46,7 +47,10 @@ CHECKS = set(
 
 def public_objects():
     """Dotted name and object of all that users import."""
-    for module in ("skreg", "skreg.displays", "skreg.losses", "skreg.penalties"):
+    modules = ["skreg", "skreg.displays", "skreg.losses", "skreg.penalties"]
+    if importlib.util.find_spec("skl2onnx"):
+        modules.append("skreg.onnx")
+    for module in modules:
         names = importlib.import_module(module).__all__
         for name in names:
             thing = getattr(importlib.import_module(module), name)
@@ -76,9 +80,12 @@ def section(thing, title):
 
 
 @pytest.mark.parametrize(
-    "module", ["skreg", "skreg.losses", "skreg.penalties", "skreg._lambda"]
+    "module",
+    ["skreg", "skreg.losses", "skreg.penalties", "skreg._lambda", "skreg._export"],
 )
 def test_examples_of_a_module_run(module):
+    if module == "skreg._export":
+        pytest.importorskip("torch")
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0
     assert result.failed == 0
