@@ -25,6 +25,8 @@ PAGES = Path(__file__).parents[1] / "docs" / "api" / "index.rst"
 
 def documented(cls):
     """The class with links, whether it has them or not."""
+    if issubclass(cls, DocumentationLinks):
+        return cls
     body = {name: getattr(cls, name) for name in ("__doc__", "__module__")}
     body["__init__"] = cls.__init__
     return type(cls.__name__, (DocumentationLinks, cls), body)
