@@ -1,0 +1,1 @@
+"""Engines: who computes the data term of the objective."""
