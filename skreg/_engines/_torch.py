@@ -623,6 +623,8 @@ class GroupPart:
     axis : {0, 1}
     slot : int
     members : slice or Tensor
+    numbers : Tensor of shape (n_members,), int64
+        The members one by one.
     index : Tensor of shape (n_lines,) or None
         Group of each line.
     n_groups : int
@@ -636,6 +638,7 @@ class GroupPart:
     axis: int
     slot: int
     members: slice | torch.Tensor
+    numbers: torch.Tensor
     index: torch.Tensor | None
     n_groups: int
     kappa: torch.Tensor
@@ -674,6 +677,7 @@ class Rule:
             part for block in range(len(self.spans)) for part in self._parts(block)
         ]
         self.groups = self._group_parts(forms)
+        self.cache = {}  # of the operations
 
     def _tensor(self, values, dtype=None):
         dtype = self._data.torch_dtype if dtype is None else dtype
@@ -714,6 +718,7 @@ class Rule:
             one.axis,
             one.slot,
             self._members(numbers),
+            self._tensor(numbers, torch.int64),
             self._tensor(one.index, torch.int64) if labelled else None,
             int(one.index.max()) + 1 if labelled else len(one.kappa),
             self._tensor(np.array([g.kappa for g in groups])),
@@ -873,11 +878,16 @@ class Networks:
             self._count[:n_steps, i] = count
             scale[:n_steps, i] = stream.n_rows / stream.weight_sum / count
         self._copy(self._tables.scale, scale)
+        self._copy(self._tables.count, self._count)
+        weight_sums = np.array([s.weight_sum for s in self.streams])
+        offsets = np.array([s.offset for s in self.streams])
+        self._weight_sums = weight_sums[self.stream_of]
+        self._offsets = offsets[self.stream_of]
 
     def _copy(self, tensor, array):
         tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
-    def run(self, orders, rates, n_steps, is_live=None):
+    def run(self, orders, rates, n_steps, factors=1.0, is_live=True):
         """Train every network on each of its rows once.
 
         Parameters
@@ -885,11 +895,13 @@ class Networks:
         orders : list of ndarray of intp
             Order of the rows of each stream.
         rates : list of ndarray
-            Learning rate of each step of each network.
-        n_steps : ndarray of shape (K,)
-            Steps that each has taken before.
-        is_live : ndarray of bool, shape (K,), default=None
-            Those to train; None for all. The others stay as they are.
+            Learning rate of each step of each stream.
+        n_steps : ndarray of shape (n_streams,)
+            Steps taken before.
+        factors : ndarray of shape (K,), default=1.0
+            What the rates of each network are multiplied by.
+        is_live : ndarray of bool, shape (K,), default=True
+            Which networks to train. The others stay as they are.
 
         Returns
         -------
@@ -897,32 +909,28 @@ class Networks:
             Mean data loss of each, each batch taken just before its step.
         """
         tables, longest = self._tables, max(self.n_steps)
-        rows = np.zeros((longest * self.batch_size, len(orders)), np.int64)
+        rows = np.zeros((len(orders), longest * self.batch_size), np.int64)
+        table = np.zeros((longest, len(orders)))
         for i, (order, steps) in enumerate(zip(orders, self.n_steps)):
-            rows[: len(order), i] = order
+            rows[i, : len(order)] = order
             # A short batch repeats its first row, with weight 0.
-            rows[len(order) : steps * self.batch_size, i] = order[
-                (steps - 1) * self.batch_size
-            ]
-        shape = longest, self.batch_size, len(orders)
-        self._copy(tables.rows, rows.reshape(shape).transpose(0, 2, 1))
-        self._copy(tables.count, self._count)
-        takes_part = self._count[:, self.stream_of] > 0
-        if is_live is not None:
-            takes_part &= is_live
-        table = np.zeros((longest, len(self)))
-        for k, rate in enumerate(rates):
-            table[: len(rate), k] = rate
-        scalars = self.rule.scalars(table, n_steps, takes_part)
+            first = (steps - 1) * self.batch_size
+            rows[i, len(order) : steps * self.batch_size] = order[first]
+            table[:steps, i] = rates[i]
+        rows = rows.reshape(len(orders), longest, self.batch_size)
+        self._copy(tables.rows, rows.transpose(1, 0, 2))
+        scalars = self.rule.scalars(
+            table[:, self.stream_of] * factors,
+            n_steps[self.stream_of],
+            (self._count[:, self.stream_of] > 0) & is_live,
+        )
         self._copy(tables.scalars, scalars)
         tables.step.zero_()
         self._pass.total.zero_()
         with _products_in(self.data.precision):
             self._run_steps(longest)
         totals = self._pass.total.cpu().numpy()
-        return np.array(
-            [self.streams[i].mean(total) for i, total in zip(self.stream_of, totals)]
-        )
+        return totals / self._weight_sums + self._offsets
 
     def _step(self):
         """The next step of all networks; its arguments lie in the tables."""

@@ -20,7 +20,7 @@ from skreg._engines._forms import (
 
 # Arguments outside of this range are clipped by exp, as in vecmath.hpp.
 _EXP_RANGE = {torch.float32: (-87.33655, 88.0), torch.float64: (-708.39642, 709.0)}
-_NEWTON_STEPS = 20  # at most, in the prox of a group
+NEWTON_STEPS = 20  # at most, in the prox of a group
 
 
 def exp(z):
@@ -82,7 +82,7 @@ def activate_backward(activation, delta, a, slope, bias_grad):
     elif activation == "relu":
         delta *= a > 0
     elif activation == "leaky_relu":
-        delta *= torch.where(a > 0, 1.0, 0.01).to(a.dtype)
+        delta.copy_(torch.where(a > 0, delta, 0.01 * delta))
     elif activation in ("gelu", "silu"):
         delta *= slope
     bias_grad.copy_(delta.sum(1))
@@ -190,12 +190,12 @@ def update(rule, state, tables):
     scalars = _now(tables.scalars, tables.step)
     for group in rule.groups:
         if group.slot in (COUPLED, DECOUPLED):
-            _groups_before(group, state, scalars)
+            groups_before(group, state, scalars)
     for part in rule.parts:
         _update_part(rule, part, state, scalars)
     for group in rule.groups:
         if group.slot == PROXIMAL:
-            _groups_after(rule, group, state, scalars)
+            groups_after(rule, group, state, scalars)
 
 
 def soft_threshold(w, t):
@@ -299,7 +299,7 @@ def _shrink(group, W, step):
     return W * torch.where(norm > cut, 1 - cut / norm, 0)
 
 
-def _groups_before(group, state, scalars):
+def groups_before(group, state, scalars):
     """What a group penalty does before the optimizer's move."""
     lr, active = scalars[group.members][:, 0, None, None], scalars[group.members][:, 4]
     W = _lines(group, state.theta)
@@ -313,7 +313,7 @@ def _groups_before(group, state, scalars):
         _write_lines(group, state.grad, grad, active)
 
 
-def _groups_after(rule, group, state, scalars):
+def groups_after(rule, group, state, scalars):
     """The prox after the move, in the optimizer's metric."""
     here = scalars[group.members]
     tau, metric_scale, active = here[:, 2], here[:, 3], here[:, 4]
@@ -337,7 +337,7 @@ def _metric_prox(group, W, t, c):
     s = (square.sqrt() - share * _sum(group, weighted)).clamp_min(0)
     is_close = 1.5 * c * share * _sum(group, weighted * t) <= epsilon * s * s
     is_open = (square > 0) & ~is_close
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(NEWTON_STEPS):
         # A graph cannot look at values.
         if W.device.type == "cpu" and not is_open.any():
             break

@@ -144,13 +144,12 @@ class _Grid:
         networks = self.networks
         rows = [self.of_stream[id(stream)] for stream in networks.streams]
         penalties = networks.penalty_values()
-        rates = [
-            rows[i].rates(self.settings, epoch, self.factor[k])
-            for k, i in zip(self.live, networks.stream_of)
-        ]
-        n_steps = np.array([rows[i].n_steps * epoch for i in networks.stream_of])
         losses = networks.run(
-            [r.next_order() for r in rows], rates, n_steps, self.is_live
+            [r.next_order() for r in rows],
+            [r.rates(self.settings, epoch) for r in rows],
+            np.array([r.n_steps * epoch for r in rows]),
+            self.factor[self.live],
+            self.is_live,
         )
         is_finite = networks.is_finite()
         watched = any(self.monitors[k].validate is not None for k in self.live)
@@ -215,8 +214,8 @@ class _Rows:
                 shuffle(self._order)
         return self._order
 
-    def rates(self, settings, epoch, factor):
-        """Learning rates of the steps of an epoch."""
+    def rates(self, settings, epoch):
+        """Learning rates of the steps of an epoch, as "adaptive" begins."""
         horizon = settings.horizon or settings.max_iter
         return epoch_rates(
             settings.learning_rate,
@@ -224,6 +223,6 @@ class _Rows:
             self.n_steps,
             samples_seen=self.n_rows * epoch,
             power_t=settings.power_t,
-            factor=factor,
+            factor=1.0,
             progress=(epoch / horizon, (epoch + 1) / horizon),
         )
