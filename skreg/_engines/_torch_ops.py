@@ -218,7 +218,9 @@ def _update_part(rule, part, state, scalars):
         w = soft_threshold((1 - lr * l2).clamp_min(0) * w, lr * l1)
     direction, metric = _direction(rule, here, state, g, metric_scale, active)
     if part.slot == PROXIMAL and metric is not None:
-        w = soft_threshold(metric * w - move * direction, tau * l1) / (metric + tau * l2)
+        w = soft_threshold(metric * w - move * direction, tau * l1) / (
+            metric + tau * l2
+        )
     elif metric is not None:
         w = w - move * direction / metric
     else:
@@ -258,9 +260,7 @@ def _concave_prox(u, t, start, stop):
     soft = (size - t).clamp_min(0)
     room, ends = stop - start - t, start + stop
     ramp = size - t * (stop - size) / torch.where(room > 0, room, 1)
-    convex = torch.where(
-        size <= start + t, soft, torch.where(size < stop, ramp, size)
-    )
+    convex = torch.where(size <= start + t, soft, torch.where(size < stop, ramp, size))
     jump = torch.where(t < ends, 0.5 * (ends + t), (ends * t).sqrt())
     folded = torch.where(size <= jump, soft, size)
     return u.sign() * torch.where(room > 0, convex, folded)

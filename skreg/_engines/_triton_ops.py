@@ -12,7 +12,7 @@ from skreg._engines import _torch_ops
 from skreg._engines._forms import COUPLED, DECOUPLED, PROXIMAL
 from skreg._network import ACTIVATIONS
 
-_CHUNK = 2048  # parameters per program of the update
+_CHUNK = 1024  # parameters per program of the update
 _TILE = 2048  # entries per program elsewhere
 _LONGEST_LINE = 4096  # of a group that a program holds in registers
 _SQRT_TWO_PI = tl.constexpr(2.5066282746310002)
@@ -304,7 +304,7 @@ def _loss_and_delta(
 def loss_and_delta(loss, f, bias, batch, streams, tables, total, bias_grad):
     n_networks, n_rows, n_cols = f.shape
     cols = triton.next_power_of_2(n_cols)
-    rows = min(triton.next_power_of_2(n_rows), max(1, _TILE // cols))
+    rows = min(triton.next_power_of_2(n_rows), max(1, 2 * _TILE // cols))
     _loss_and_delta[(n_networks,)](
         f,
         bias,
@@ -327,6 +327,7 @@ def loss_and_delta(loss, f, bias, batch, streams, tables, total, bias_grad):
         LOSS=loss.code,
         ROWS=rows,
         COLS=cols,
+        num_warps=8,
     )
 
 
@@ -381,7 +382,11 @@ def _update(
         strength = strengths + (k * n_blocks + block) * 4
         l1, l2 = tl.load(strength), tl.load(strength + 1)
         start, stop = tl.load(strength + 2), tl.load(strength + 3)
-        momentum, beta_1, beta_2 = tl.load(hyper), tl.load(hyper + 1), tl.load(hyper + 2)
+        momentum, beta_1, beta_2 = (
+            tl.load(hyper),
+            tl.load(hyper + 1),
+            tl.load(hyper + 2),
+        )
         new_1, new_2 = tl.load(hyper + 3), tl.load(hyper + 4)
         epsilon = tl.load(hyper + 5)
         if slot == 1:  # coupled

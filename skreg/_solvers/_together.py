@@ -122,7 +122,9 @@ class _Grid:
             np.array([m.theta for m in members]),
             settings.batch_size,
         )
-        self.of_stream = {id(s): _Rows(s, o.rng, settings) for s, o in zip(streams, orders)}
+        self.of_stream = {
+            id(s): _Rows(s, o.rng, settings) for s, o in zip(streams, orders)
+        }
         self.live = np.arange(len(members))  # which members `networks` holds
         self.is_live = np.ones(len(members), bool)  # of those
         self.factor = np.ones(len(members))  # of all members, as below
