@@ -1,5 +1,8 @@
 """Small data sets that several test modules share."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.datasets import (
@@ -8,6 +11,10 @@ from sklearn.datasets import (
     make_regression,
 )
 from sklearn.preprocessing import scale
+
+# Read when triton is first imported: without a GPU its kernels are interpreted.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

@@ -218,9 +218,8 @@ def _update_part(rule, part, state, scalars):
         w = soft_threshold((1 - lr * l2).clamp_min(0) * w, lr * l1)
     direction, metric = _direction(rule, here, state, g, metric_scale, active)
     if part.slot == PROXIMAL and metric is not None:
-        w = soft_threshold(metric * w - move * direction, tau * l1) / (
-            metric + tau * l2
-        )
+        u = metric * w - move * direction
+        w = soft_threshold(u, tau * l1) / (metric + tau * l2)
     elif metric is not None:
         w = w - move * direction / metric
     else:

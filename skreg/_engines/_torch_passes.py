@@ -313,7 +313,7 @@ def _side_by_side(lanes):
 
 
 def predict(network, layout, theta, x):
-    """Raw predictions of all networks at the same rows x, of shape (K, n, n_outputs)."""
+    """Raw predictions of K networks at the same rows x, of shape (K, n, n_outputs)."""
     a = x.expand(len(theta), -1, -1)
     for layer in range(network.n_layers):
         bias = layout.block(theta, network.n_layers + layer)
