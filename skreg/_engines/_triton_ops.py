@@ -360,76 +360,85 @@ def _concave_prox(u, t, start, stop):
 
 
 @triton.jit
+def _before_move(w, g, slot, lr, l1, l2, start, stop, CONCAVE: tl.constexpr):
+    """Weights and gradient after the coupled and the decoupled slot."""
+    if slot == 1:  # coupled
+        g += l1 * _sign(w) + l2 * w
+    if CONCAVE:
+        if slot == 4:  # coupled, concave
+            left = (stop - tl.abs(w)) / (stop - start)
+            left = tl.where(left > 1.0, 1.0, tl.where(left > 0, left, 0.0))
+            g += l1 * _sign(w) * left
+    if slot == 2:  # decoupled
+        keep = 1.0 - lr * l2
+        w = _soft_threshold(tl.where(keep > 0, keep, 0.0) * w, lr * l1)
+    return w, g
+
+
+@triton.jit
+def _plain_prox(w, slot, tau, l1, l2, start, stop, CONCAVE: tl.constexpr):
+    """Weights after the proximal slot, without a metric."""
+    if slot == 3:
+        w = _soft_threshold(w, tau * l1) / (1.0 + tau * l2)
+    if CONCAVE:
+        if slot == 5:
+            w = _concave_prox(w, tau * l1, start, stop)
+    return w
+
+
+@triton.jit
 def _update(
     theta, grad, first, second, chunks, slots, strengths, scalars, step, hyper,
     n_networks, n_blocks, stride, METHOD: tl.constexpr, CONCAVE: tl.constexpr,
     CHUNK: tl.constexpr,
 ):  # fmt: skip
+    # What is long comes first, so that no load waits for a branch or another load.
     k = tl.program_id(1).to(tl.int64)
+    chunk = chunks + 3 * tl.program_id(0)
+    i = tl.multiple_of(tl.load(chunk), 32) + tl.arange(0, CHUNK)
+    inside = i < tl.load(chunk + 1)
+    at = k * stride + i
+    w = tl.load(theta + at, inside, other=0.0)
+    g = tl.load(grad + at, inside, other=0.0)
+    m, v = g, g
+    if METHOD == 1 or METHOD == 2 or METHOD == 4:
+        m = tl.load(first + at, inside, other=0.0)
+    if METHOD == 3 or METHOD == 4:
+        v = tl.load(second + at, inside, other=0.0)
     now = scalars + (tl.load(step) * n_networks + k) * 5
-    if tl.load(now + 4) > 0:
-        chunk = chunks + 3 * tl.program_id(0)
-        begin = tl.multiple_of(tl.load(chunk), 32)
-        end, block = tl.load(chunk + 1), tl.load(chunk + 2)
-        i = begin + tl.arange(0, CHUNK)
-        inside = i < end
-        at = k * stride + i
-        w = tl.load(theta + at, inside, other=0.0)
-        g = tl.load(grad + at, inside, other=0.0)
-        lr, move = tl.load(now), tl.load(now + 1)
-        tau, metric_scale = tl.load(now + 2), tl.load(now + 3)
-        slot = tl.load(slots + k * n_blocks + block)
-        strength = strengths + (k * n_blocks + block) * 4
-        l1, l2 = tl.load(strength), tl.load(strength + 1)
-        start, stop = tl.load(strength + 2), tl.load(strength + 3)
-        momentum, beta_1, beta_2 = (
-            tl.load(hyper),
-            tl.load(hyper + 1),
-            tl.load(hyper + 2),
-        )
-        new_1, new_2 = tl.load(hyper + 3), tl.load(hyper + 4)
-        epsilon = tl.load(hyper + 5)
-        if slot == 1:  # coupled
-            g += l1 * _sign(w) + l2 * w
-        if CONCAVE:
-            if slot == 4:  # coupled, concave
-                left = (stop - tl.abs(w)) / (stop - start)
-                left = tl.where(left > 1.0, 1.0, tl.where(left > 0, left, 0.0))
-                g += l1 * _sign(w) * left
-        if slot == 2:  # decoupled
-            keep = 1.0 - lr * l2
-            w = _soft_threshold(tl.where(keep > 0, keep, 0.0) * w, lr * l1)
+    lr, move, tau = tl.load(now), tl.load(now + 1), tl.load(now + 2)
+    metric_scale = tl.load(now + 3)
+    takes_part = i < tl.where(tl.load(now + 4) > 0, tl.load(chunk + 1), 0)
+    place = k * n_blocks + tl.load(chunk + 2)
+    slot, strength = tl.load(slots + place), strengths + place * 4
+    l1, l2 = tl.load(strength), tl.load(strength + 1)
+    start, stop = tl.load(strength + 2), tl.load(strength + 3)
+    w, g = _before_move(w, g, slot, lr, l1, l2, start, stop, CONCAVE)
+    if METHOD == 0:
+        w = _plain_prox(w - move * g, slot, tau, l1, l2, start, stop, CONCAVE)
+    elif METHOD == 1 or METHOD == 2:
+        momentum = tl.load(hyper)
+        m = momentum * m + g
+        direction = m if METHOD == 1 else g + momentum * m
+        w = _plain_prox(w - move * direction, slot, tau, l1, l2, start, stop, CONCAVE)
+        tl.store(first + at, m, takes_part)
+    else:
         direction = g
-        if METHOD == 1 or METHOD == 2:
-            m = momentum * tl.load(first + at, inside, other=0.0) + g
-            tl.store(first + at, m, inside)
-            direction = m
-            if METHOD == 2:
-                direction = g + momentum * m
-        if METHOD == 3 or METHOD == 4:
-            v = beta_2 * tl.load(second + at, inside, other=0.0) + new_2 * g * g
-            tl.store(second + at, v, inside)
-            metric = tl.sqrt(v) * metric_scale + epsilon
-            if METHOD == 4:
-                m = beta_1 * tl.load(first + at, inside, other=0.0) + new_1 * g
-                tl.store(first + at, m, inside)
-                direction = m
-            if slot == 3:  # proximal
-                u = metric * w - move * direction
-                w = _soft_threshold(u, tau * l1) / (metric + tau * l2)
-            else:
-                w -= move * direction / metric
-            if CONCAVE:
-                if slot == 5:  # proximal, concave
-                    w = _concave_prox(w, tau * l1 / metric, start, stop)
+        v = tl.load(hyper + 2) * v + tl.load(hyper + 4) * g * g
+        metric = tl.sqrt(v) * metric_scale + tl.load(hyper + 5)
+        tl.store(second + at, v, takes_part)
+        if METHOD == 4:
+            direction = tl.load(hyper + 1) * m + tl.load(hyper + 3) * g
+            tl.store(first + at, direction, takes_part)
+        if slot == 3:  # proximal
+            u = metric * w - move * direction
+            w = _soft_threshold(u, tau * l1) / (metric + tau * l2)
         else:
-            w -= move * direction
-            if slot == 3:
-                w = _soft_threshold(w, tau * l1) / (1.0 + tau * l2)
-            if CONCAVE:
-                if slot == 5:
-                    w = _concave_prox(w, tau * l1, start, stop)
-        tl.store(theta + at, w, inside)
+            w -= move * direction / metric
+        if CONCAVE:
+            if slot == 5:  # proximal, concave
+                w = _concave_prox(w, tau * l1 / metric, start, stop)
+    tl.store(theta + at, w, takes_part)
 
 
 def update(rule, state, tables):
@@ -485,6 +494,39 @@ def _tables_of(rule, theta):
 
 
 @triton.jit
+def _norms_after_prox(
+    w, t, c, EPSILON: tl.constexpr, LEAST: tl.constexpr, NEWTON_STEPS: tl.constexpr
+):
+    """Norm of each line after its prox with steps t: see groups.hpp."""
+    weighted = w * w * t
+    square = tl.sum(w * w, 1)
+    share = tl.where(square == 0, 0.0, c / square)
+    s = tl.sqrt(square) - share * tl.sum(weighted, 1)
+    s = tl.where(s > 0, s, 0.0)
+    bound = 1.5 * c * share * tl.sum(weighted * t, 1)
+    is_open = (square > 0) & (bound > EPSILON * s * s)
+    n_open = tl.sum(is_open.to(tl.int32), 0)
+    n_steps = 0
+    while (n_open > 0) & (n_steps < NEWTON_STEPS):
+        a = s[:, None] + c[:, None] * t
+        a = 1.0 / tl.where(a > LEAST, a, LEAST)
+        q = w * a
+        q = q * q
+        phi, psi = tl.sum(q, 1), tl.sum(q * a, 1)
+        excess = tl.sqrt(phi) - 1.0
+        mean = tl.where(psi == 0, 0.0, phi / psi)
+        new = s + excess * mean
+        new = tl.where(new > 0, new, 0.0)
+        change = new / s - 1.0
+        error = (1.0 - s / mean) * change * change
+        is_open = (error > EPSILON) & (tl.abs(excess) > 8 * EPSILON)
+        n_open = tl.sum(is_open.to(tl.int32), 0)
+        n_steps += 1
+        s = new
+    return s
+
+
+@triton.jit
 def _group_kernel(
     theta, grad, second, members, kappa, l1, scalars, step, hyper, begin, n_networks,
     n_lines, length, line_stride, entry_stride, stride, SLOT: tl.constexpr,
@@ -511,31 +553,7 @@ def _group_kernel(
             v = tl.load(second + at, inside, other=0.0)
             t = 1.0 / (tl.sqrt(v) * scale + epsilon)
             c *= tl.load(now + 2)
-            weighted = w * w * t
-            square = tl.sum(w * w, 1)
-            share = tl.where(square == 0, 0.0, c / square)
-            s = tl.sqrt(square) - share * tl.sum(weighted, 1)
-            s = tl.where(s > 0, s, 0.0)
-            bound = 1.5 * c * share * tl.sum(weighted * t, 1)
-            is_open = (square > 0) & (bound > EPSILON * s * s)
-            n_open = tl.sum(is_open.to(tl.int32), 0)
-            n_steps = 0
-            while (n_open > 0) & (n_steps < NEWTON_STEPS):
-                a = s[:, None] + c[:, None] * t
-                a = 1.0 / tl.where(a > LEAST, a, LEAST)
-                q = w * a
-                q = q * q
-                phi, psi = tl.sum(q, 1), tl.sum(q * a, 1)
-                excess = tl.sqrt(phi) - 1.0
-                mean = tl.where(psi == 0, 0.0, phi / psi)
-                new = s + excess * mean
-                new = tl.where(new > 0, new, 0.0)
-                change = new / s - 1.0
-                error = (1.0 - s / mean) * change * change
-                is_open = (error > EPSILON) & (tl.abs(excess) > 8 * EPSILON)
-                n_open = tl.sum(is_open.to(tl.int32), 0)
-                n_steps += 1
-                s = new
+            s = _norms_after_prox(w, t, c, EPSILON, LEAST, NEWTON_STEPS)
             a = s[:, None] + c[:, None] * t
             w = w * s[:, None] / tl.where(a > LEAST, a, LEAST)
             tl.store(theta + at, w, inside)
