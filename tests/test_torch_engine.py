@@ -311,6 +311,24 @@ def test_schedules_are_those_of_the_compiled_core(learning_rate, one_thread):
     assert_allclose(result.theta, expected, rtol=0, atol=1e-12)
 
 
+def test_a_batch_may_be_larger_than_the_training_set(one_thread):
+    case = case_of("squared_error")
+    network = network_of(case)
+    order, theta = start(network)
+    terms = terms_of(network, PENALTIES["l1"], "proximal")
+    [result] = solve_together(
+        settings_of(batch_size=N_SAMPLES + 10),
+        optimizer_of("adam"),
+        rows_of(case),
+        network,
+        [Member(order, theta, terms, Monitor(0, 10**6))],
+    )
+    expected, _ = fitted_theta(
+        case, network, penalty="l1", batch_size=N_SAMPLES, learning_rate_init=0.01
+    )
+    assert_allclose(result.theta, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("learning_rate", ["constant", "adaptive"])
 def test_each_network_stops_by_itself(learning_rate, together, one_thread):
     case = case_of("multiclass")
@@ -372,6 +390,9 @@ def test_scores_are_watched_network_by_network(together, one_thread):
     assert len(scores) == len(seen) == results[0].n_iter
     assert results[1].n_iter == N_EPOCHS and not results[1].history["validation_scores"]
     assert_array_equal(results[0].theta, seen[-1])
+    best = int(np.argmax(scores))
+    assert watched.monitor.best_score == scores[best]
+    assert_array_equal(watched.monitor.best_theta, seen[best])
 
 
 def test_sample_weights_and_rows_of_a_fold(one_thread):

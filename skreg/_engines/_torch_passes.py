@@ -1,6 +1,6 @@
 """Passes of many networks of one architecture over batches of rows on a device."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
@@ -26,13 +26,15 @@ def operations(device):
 
 
 @contextmanager
-def products_in(precision):
-    """Products of float32 matrices on CUDA in full precision or TF32."""
+def computing(device, precision):
+    """On this device, with products of float32 matrices on CUDA exact or in TF32."""
     settings = torch.backends.cuda.matmul
     before = settings.fp32_precision
     settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    is_cuda = device.type == "cuda"
     try:
-        yield
+        with torch.cuda.device(device) if is_cuda else nullcontext():
+            yield
     finally:
         settings.fp32_precision = before
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skreg._engines._forms import COUPLED_CONCAVE, PROXIMAL_CONCAVE
-from skreg._engines._torch_passes import Layout, Pass, Tables, products_in
+from skreg._engines._torch_passes import Layout, Pass, Tables, computing
 
 _CHUNK_ENTRIES = 2**24  # of a look at all parameters
 _STEPS_PER_GRAPH = 8
@@ -348,10 +348,8 @@ class Networks:
             (self._count[:, self.stream_of] > 0) & is_live,
         )
         self._copy(tables.scalars, scalars)
-        tables.step.zero_()
         self._pass.total.zero_()
-        with products_in(self.data.precision):
-            self._run_steps(longest)
+        self.run_steps()
         totals = self._pass.total.cpu().numpy()
         return totals / self._weight_sums + self._offsets
 
@@ -364,11 +362,18 @@ class Networks:
         one.ops.update(self.rule, state, tables)
         tables.step += 1
 
-    def _run_steps(self, n_steps):
-        if self.data.device.type != "cuda":
+    def run_steps(self):
+        """All steps of an epoch, by the tables as they are."""
+        n_steps = max(self.n_steps)
+        self._tables.step.zero_()
+        with computing(self.data.device, self.data.precision):
+            if self.data.device.type == "cuda":
+                self._replay(n_steps)
+                return
             for _ in range(n_steps):
                 self._step()
-            return
+
+    def _replay(self, n_steps):
         many = min(_STEPS_PER_GRAPH, n_steps)
         for size, times in ((many, n_steps // many), (1, n_steps % many)):
             if times and size not in self._graphs:
@@ -393,7 +398,7 @@ class Networks:
         torch.cuda.current_stream().wait_stream(aside)
         tables.step.copy_(step)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             for _ in range(n_steps):
                 self._step()
         tables.scalars.copy_(scalars)

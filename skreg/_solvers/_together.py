@@ -1,6 +1,6 @@
 """Mini-batch training of many networks of one architecture at once."""
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,8 @@ class Member:
     terms : list of Term
         Penalties in their slots.
     monitor : Monitor
-        Decides when it stops.
+        Decides when it stops; afterwards it holds the best value, and the parameters of
+        the best score.
     """
 
     order: Order
@@ -63,8 +64,7 @@ def solve_together(settings, optimizer, data, network, members):
     ----------
     settings : Stochastic
         Of which batch_size, max_iter, learning_rate, learning_rate_init, power_t,
-        shuffle and horizon are read. A batch has at most as many rows as the smallest
-        training set.
+        shuffle and horizon are read. Batches larger than a training set hold all of it.
     optimizer : Optimizer
     data : engine of many networks
         With `networks` and `capacity`, such as `skreg._engines._torch.TorchRows`.
@@ -89,8 +89,9 @@ def solve_together(settings, optimizer, data, network, members):
     while numbers:
         part = numbers[:size]
         try:
-            grid = _Grid(settings, optimizer, data, network, [members[k] for k in part])
-            solved = grid.solve()
+            solved = _solve(
+                settings, optimizer, data, network, [members[k] for k in part]
+            )
         except data.OutOfMemory:
             if len(part) == 1:
                 report = data.memory_report(network, optimizer, settings.batch_size)
@@ -103,12 +104,21 @@ def solve_together(settings, optimizer, data, network, members):
     return results
 
 
+def _solve(settings, optimizer, data, network, members):
+    """Train all members at the same time; nothing has changed if that fails."""
+    grid = _Grid(settings, optimizer, data, network, members)
+    results = grid.solve()
+    for member, monitor in zip(members, grid.monitors):
+        vars(member.monitor).update(vars(monitor))
+    return results
+
+
 class _Grid:
     """Networks that train at the same time; those of one order side by side."""
 
     def __init__(self, settings, optimizer, data, network, members):
         self.settings, self.members = settings, members
-        self.monitors = [deepcopy(member.monitor) for member in members]
+        self.monitors = [copy(member.monitor) for member in members]
         orders = list({id(m.order): m.order for m in members}.values())
         counts = [sum(m.order is order for m in members) for order in orders]
         bounds = [0, *np.cumsum(counts).tolist()]
