@@ -203,7 +203,7 @@ class TorchRows:
         with computing(self.device, "exact"):
             for begin in range(0, n, size):
                 rows = self.stream.rows[begin : begin + size]
-                tables.write_rows(0, rows, size)
+                tables.write_rows(0, rows)
                 one.forward(parameters, tables)
                 part = torch.zeros_like(parameters)
                 one.loss(parameters, part, tables)

@@ -173,7 +173,7 @@ class Tables:
         self.scale = zeros(n_steps, n_streams)
         self.scalars = zeros(n_steps, n_networks, 5)
 
-    def write_rows(self, step, rows, n_steps=1):
+    def write_rows(self, step, rows):
         """Make one step of one stream read these rows."""
         self.rows[step, 0, : len(rows)] = torch.as_tensor(rows, device=self.rows.device)
         self.rows[step, 0, len(rows) :] = int(rows[0])
@@ -196,12 +196,8 @@ class Pass:
 
     def __init__(self, data, network, layout, bounds, size):
         K, S, units = bounds[-1], len(bounds) - 1, network.units
-        self.data, self.network, self.layout, self.bounds = (
-            data,
-            network,
-            layout,
-            bounds,
-        )
+        self.data, self.network = data, network
+        self.layout, self.bounds = layout, bounds
         self.ops = operations(data.device)
         self.batch = Batch(
             aligned((S, size, units[0]), data),
@@ -260,7 +256,7 @@ class Pass:
                 return
             a = self.sums[layer - 1]
             _transposed_product(a, delta, W_grad)
-            below = self._deltas[layer % 2 if len(self._deltas) > 1 else 0]
+            below = self._deltas[layer % len(self._deltas)]
             below = below[..., : a.shape[2]]
             W = layout.block(theta, layer)
             _product(delta, W.transpose(1, 2), below)
