@@ -127,6 +127,8 @@ class TorchRows:
         self.X = _to_device(X, self.device)
         self.y = self._tensor(targets)
         self.s = None if weights is None else self._tensor(weights)
+        if weights is not None:
+            weights = np.asarray(weights, self.dtype)
         self._host = X, np.asarray(targets, self.dtype), weights
         self.rows = rows
         self.stream = self.stream_of(rows)
