@@ -1,0 +1,413 @@
+"""
+How accurate are regularized networks?
+======================================
+
+Three comparisons, on data in the folder named by `SKREG_DATA`::
+
+    SKREG_DATA=... python examples/benchmarks/bench_accuracy.py tabular
+    SKREG_DATA=... python examples/benchmarks/bench_accuracy.py published
+    python examples/benchmarks/bench_accuracy.py synthetic
+
+``tabular`` trains all contenders on the same random splits of each set in
+``tabular/*.npz`` (arrays X, y, task: "c" for classes, "r" for values): 75 % of the
+rows, at most 1500, for training, and at most 4000 others for the test, inputs and
+target values standardized by the training rows. It prints the loss on the test rows
+(log-loss; root mean squared error in standard deviations of y), accuracy, inputs kept,
+and processor time of `fit`. Whatever a contender chooses, it chooses on training rows.
+Then "skreg recommended" is compared with each of the others: the geometric mean of the
+ratios of losses over the sets; sets won, tied and lost (tied: the mean difference over
+the splits is within its standard error; one split has none, so only equal losses tie);
+and the ratio of processor times.
+
+``published`` repeats 50 published splits of five sets (``published/*.npz``, with the
+accuracies of eight methods on each) and prints mean accuracy and inputs kept, and the
+mean difference of accuracies to LassoNet with its standard error over the splits.
+Inputs are scaled before the split, as they were there.
+
+``synthetic`` selects 5 of 40 and 15 of 60 inputs from 300 rows of a known function:
+how many of the inputs selected are false, how many true ones are found, and how far
+predictions are from the function.
+
+RealMLP-TD (``pip install pytabkit``) and LassoNet (``pip install lassonet``) are left
+out where they are not installed. ``--quick`` takes few sets, one split, and small
+searches.
+"""
+
+import argparse
+import os
+import time
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import loguniform
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss, root_mean_squared_error
+from sklearn.model_selection import RandomizedSearchCV, train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+import skreg
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+)
+
+QUICK_SETS = ["saheart", "tecator"]
+SCORING = {True: "neg_log_loss", False: "neg_mean_squared_error"}  # classes, values
+DRAWS = {  # of the tuned MLP of scikit-learn
+    "hidden_layer_sizes": [(32,), (100,), (64, 64)],
+    "activation": ["relu", "tanh"],
+    "alpha": loguniform(1e-6, 1),
+    "learning_rate_init": loguniform(3e-4, 1e-2),
+    "batch_size": [32, 128],
+    "max_iter": [50, 100, 200],
+}
+
+
+# Contenders: functions of (classes or values?, seed, quick?) that return an estimator.
+
+
+def sklearn_default(is_classifier, seed, quick):
+    return (MLPClassifier if is_classifier else MLPRegressor)(random_state=seed)
+
+
+def sklearn_tuned(is_classifier, seed, quick):
+    return RandomizedSearchCV(
+        sklearn_default(is_classifier, seed, quick),
+        DRAWS,
+        n_iter=3 if quick else 20,
+        cv=3,
+        scoring=SCORING[is_classifier],
+        random_state=seed,
+    )
+
+
+def boosting(is_classifier, seed, quick):
+    return (
+        HistGradientBoostingClassifier
+        if is_classifier
+        else HistGradientBoostingRegressor
+    )(random_state=seed)
+
+
+def realmlp(is_classifier, seed, quick):
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    return (RealMLP_TD_Classifier if is_classifier else RealMLP_TD_Regressor)(
+        random_state=seed, n_threads=1, device="cpu"
+    )
+
+
+def lassonet(is_classifier, seed, quick):
+    from lassonet import LassoNetClassifierCV, LassoNetRegressorCV
+
+    return (LassoNetClassifierCV if is_classifier else LassoNetRegressorCV)(
+        cv=5, random_state=seed, device="cpu"
+    )
+
+
+def skreg_default(is_classifier, seed, quick):
+    return (RegMLPClassifier if is_classifier else RegMLPRegressor)(random_state=seed)
+
+
+def skreg_recommended(is_classifier, seed, quick):
+    return (RegMLPClassifier if is_classifier else RegMLPRegressor)(
+        **skreg.recommended(), random_state=seed
+    )
+
+
+CONTENDERS = {
+    "sklearn default": sklearn_default,
+    "sklearn tuned": sklearn_tuned,
+    "boosting": boosting,
+    "RealMLP-TD": realmlp,
+    "LassoNetCV": lassonet,
+    "skreg default": skreg_default,
+    "skreg recommended": skreg_recommended,
+}
+PACKAGES = {"RealMLP-TD": "pytabkit", "LassoNetCV": "lassonet"}  # others: always there
+
+
+def installed(labels):
+    for label in labels:
+        package = PACKAGES.get(label)
+        if package is None or find_spec(package):
+            yield label
+        else:
+            print(f"{label} is left out: {package} is not installed")
+
+
+def timed_fit(model, X, y):
+    """Fit on one thread; return processor seconds."""
+    start = time.process_time()
+    with threadpool_limits(1):
+        model.fit(X, y)
+    return time.process_time() - start
+
+
+def selected(model, n_features):
+    """Mask of the inputs that predictions depend on."""
+    for name in ("selected_features_", "best_selected_"):  # skreg, LassoNet
+        if hasattr(model, name):
+            return np.asarray(getattr(model, name), dtype=bool)
+    return np.ones(n_features, dtype=bool)
+
+
+def data_folder():
+    if "SKREG_DATA" not in os.environ:
+        raise SystemExit("SKREG_DATA must name the folder of the data sets.")
+    return Path(os.environ["SKREG_DATA"])
+
+
+def mean_and_error(values):
+    """Mean and its standard error (nan of one value)."""
+    values = np.asarray(values, dtype=float)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return values.mean(), error
+
+
+# Tabular sets
+
+
+def tabular_split(file, split):
+    """Return X and y of training and test rows, and whether y are classes."""
+    with np.load(file, allow_pickle=False) as data:
+        X, y = data["X"].astype(float), data["y"]
+        is_classifier = str(data["task"]) == "c"
+    y = LabelEncoder().fit_transform(y) if is_classifier else y.astype(float)
+    train, test = train_test_split(
+        np.arange(len(y)),
+        test_size=0.25,
+        random_state=1000 + split,
+        stratify=y if is_classifier else None,
+    )
+    train, test = train[:1500], test[:4000]
+    varies = np.ptp(X[train], axis=0) > 0
+    scaler = StandardScaler().fit(X[train][:, varies])
+    X_train, X_test = (scaler.transform(X[rows][:, varies]) for rows in (train, test))
+    y_train, y_test = y[train], y[test]
+    if not is_classifier:
+        mean, std = y_train.mean(), y_train.std()
+        y_train, y_test = (y_train - mean) / std, (y_test - mean) / std
+    return X_train, y_train, X_test, y_test, is_classifier
+
+
+def judge(model, X, y, is_classifier):
+    """Return loss and accuracy (nan for values)."""
+    if not is_classifier:
+        return root_mean_squared_error(y, np.ravel(model.predict(X))), np.nan
+    probabilities = model.predict_proba(X)
+    loss = log_loss(y, probabilities, labels=np.arange(probabilities.shape[1]))
+    return loss, np.mean(probabilities.argmax(axis=1) == y)
+
+
+def tabular(args):
+    labels = list(installed(args.contenders))
+    files = sorted((data_folder() / "tabular").glob("*.npz"))
+    files = [file for file in files if not args.sets or file.stem in args.sets]
+    print(f"{'set':30}{'contender':20}{'loss':>8}{'±':>7}", end="")
+    print(f"{'accuracy':>10}{'inputs':>8}{'seconds':>9}")
+    losses, seconds = {}, {}  # (set, contender): one value per split
+    for file in files:
+        splits = [tabular_split(file, split) for split in range(args.splits)]
+        for label in labels:
+            rows = []
+            for seed, (X, y, X_test, y_test, is_classifier) in enumerate(splits):
+                model = CONTENDERS[label](is_classifier, seed, args.quick)
+                elapsed = timed_fit(model, X, y)
+                loss, accuracy = judge(model, X_test, y_test, is_classifier)
+                rows.append(
+                    (loss, accuracy, selected(model, X.shape[1]).sum(), elapsed)
+                )
+            rows = np.array(rows)
+            losses[file.stem, label], seconds[file.stem, label] = rows[:, 0], rows[:, 3]
+            loss, error = mean_and_error(rows[:, 0])
+            _, accuracy, n_inputs, elapsed = rows.mean(axis=0)
+            print(
+                f"{file.stem:30}{label:20}{loss:8.3f}{error:7.3f}"
+                f"{accuracy:10.3f}{n_inputs:8.1f}{elapsed:9.1f}",
+                flush=True,
+            )
+    if "skreg recommended" in labels:
+        names = [file.stem for file in files]
+        compare(
+            names,
+            losses,
+            seconds,
+            [lab for lab in labels if lab != "skreg recommended"],
+        )
+
+
+def compare(names, losses, seconds, others):
+    print(
+        f"\n{'skreg recommended against':20}{'loss ratio':>12}{'won':>6}{'tied':>6}",
+        end="",
+    )
+    print(f"{'lost':>6}{'time ratio':>12}")
+    for label in others:
+        ratios, outcomes = [], []
+        for name in names:
+            ours, theirs = losses[name, "skreg recommended"], losses[name, label]
+            # losses of 0 up to rounding count as 1e-3, or one set would rule the mean
+            ratios.append(max(ours.mean(), 1e-3) / max(theirs.mean(), 1e-3))
+            difference, error = mean_and_error(ours - theirs)
+            tied = abs(difference) <= np.nan_to_num(error)
+            outcomes.append("tied" if tied else "won" if difference < 0 else "lost")
+        time_ratio = sum(
+            seconds[name, "skreg recommended"].sum() for name in names
+        ) / sum(seconds[name, label].sum() for name in names)
+        print(f"{label:26}{np.exp(np.mean(np.log(ratios))):12.2f}", end="")
+        print(
+            "".join(f"{outcomes.count(o):6d}" for o in ("won", "tied", "lost")), end=""
+        )
+        print(f"{time_ratio:12.2f}")
+
+
+# Published splits
+
+
+def published_contenders(seed, quick):
+    common = dict(solver="lbfgs", max_iter=1000, random_state=seed)
+    common |= dict(activation="tanh", penalty="group_lasso", cv=2 if quick else 5)
+    return {
+        "skreg recommended": skreg_recommended(True, seed, quick),
+        "skreg 1-SE": RegMLPClassifierCV((20,), selection="1se", **common),
+    }
+
+
+def published(args):
+    print(f"{'set':16}{'contender':18}{'accuracy':>9}{'inputs':>8}", end="")
+    print(f"{'- LassoNet':>12}{'±':>7}{'seconds':>9}")
+    for file in sorted((data_folder() / "published").glob("*.npz")):
+        if args.sets and file.stem not in args.sets:
+            continue
+        with np.load(file, allow_pickle=False) as data:
+            X, y = StandardScaler().fit_transform(data["X"].astype(float)), data["y"]
+            theirs = {
+                key.removeprefix("published_").removesuffix("_acc"): data[key]
+                for key in data
+                if key.endswith("_acc")
+            }
+        for label, accuracy in theirs.items():
+            print(f"{file.stem:16}{label:18}{100 * accuracy.mean():9.1f}")
+        results = {}
+        for seed in range(args.splits):
+            X_train, X_test, y_train, y_test = train_test_split(
+                X, y, train_size=2 / 3, random_state=seed, shuffle=True, stratify=y
+            )
+            for label, model in published_contenders(seed, args.quick).items():
+                elapsed = timed_fit(model, X_train, y_train)
+                accuracy = np.mean(model.predict(X_test) == y_test)
+                n_inputs = selected(model, X.shape[1]).sum()
+                results.setdefault(label, []).append((accuracy, n_inputs, elapsed))
+        for label, rows in results.items():
+            accuracy, n_inputs, elapsed = np.transpose(rows)
+            difference, error = mean_and_error(
+                100 * (accuracy - theirs["LassoNet"][: args.splits])
+            )
+            print(
+                f"{file.stem:16}{label:18}{100 * accuracy.mean():9.1f}"
+                f"{n_inputs.mean():8.1f}{difference:12.1f}{error:7.1f}"
+                f"{elapsed.mean():9.1f}",
+                flush=True,
+            )
+
+
+# Synthetic inputs
+
+
+def synthetic_rows(n, n_inputs, n_true, seed):
+    """Standard normal inputs; the function: a tanh network of 3 units on the first."""
+    rng = np.random.default_rng(seed)
+    # weights of at least 0.7 in size: each true input can be found
+    W = rng.choice([-1, 1], (n_true, 3)) * rng.uniform(0.7, 1.5, (n_true, 3))
+    v = rng.choice([-1, 1], 3) * rng.uniform(1, 2, 3)
+
+    def function(X):
+        return np.tanh(X[:, :n_true] @ W * np.sqrt(5 / n_true)) @ v
+
+    X, X_test = (
+        rng.standard_normal((n, n_inputs)),
+        rng.standard_normal((3000, n_inputs)),
+    )
+    f, f_test = function(X), function(X_test)
+    y = f + 0.3 * f.std() * rng.standard_normal(n)
+    mean, std = y.mean(), y.std()
+    return X, (y - mean) / std, X_test, (f_test - mean) / std
+
+
+def synthetic_contenders(seed, quick):
+    common = dict(activation="tanh", penalty="group_lasso", solver="lbfgs")
+    common |= dict(max_iter=1000, cv=2 if quick else 5, random_state=seed)
+    contenders = {
+        "skreg group lasso": RegMLPRegressorCV((20,), **common),
+    }
+    if find_spec("lassonet"):
+        contenders["LassoNetCV"] = lassonet(False, seed, quick)
+    return contenders
+
+
+def synthetic(args):
+    print(
+        f"{'inputs':12}{'contender':20}{'false share':>12}{'±':>6}{'power':>7}", end=""
+    )
+    print(f"{'selected':>10}{'error':>8}{'seconds':>9}")
+    for n_true, n_inputs in [(5, 40), (15, 60)]:
+        results = {}
+        for seed in range(args.splits):
+            X, y, X_test, f_test = synthetic_rows(300, n_inputs, n_true, seed)
+            for label, model in synthetic_contenders(seed, args.quick).items():
+                elapsed = timed_fit(model, X, y)
+                kept = selected(model, n_inputs)
+                error = root_mean_squared_error(f_test, np.ravel(model.predict(X_test)))
+                false_share = kept[n_true:].sum() / max(kept.sum(), 1)
+                row = false_share, kept[:n_true].mean(), kept.sum(), error, elapsed
+                results.setdefault(label, []).append(row)
+        for label, rows in results.items():
+            false_share, standard_error = mean_and_error([row[0] for row in rows])
+            _, power, n_kept, error, elapsed = np.mean(rows, axis=0)
+            print(
+                f"{f'{n_true} of {n_inputs}':12}{label:20}{false_share:12.2f}"
+                f"{standard_error:6.2f}{power:7.2f}{n_kept:10.1f}{error:8.3f}"
+                f"{elapsed:9.1f}",
+                flush=True,
+            )
+
+
+PARTS = {
+    "tabular": (tabular, 3),
+    "published": (published, 50),
+    "synthetic": (synthetic, 8),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--sets", nargs="+", help="names of sets, default: all")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)
+    )
+    parser.add_argument("--splits", type=int, help="splits or seeds, default: 3, 50, 8")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    run, n_splits = PARTS[args.part]
+    args.splits = args.splits or (1 if args.quick else n_splits)
+    if args.quick and not args.sets:
+        args.sets = {"tabular": QUICK_SETS, "published": ["wine"]}.get(args.part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
