@@ -1,13 +1,25 @@
 """Neural networks for scikit-learn, with regularization done right."""
 
+import importlib
 from importlib.metadata import version
+
+try:
+    from skreg import _core as _core
+except ModuleNotFoundError as error:
+    if error.name != "skreg._core._kernels":
+        raise
+    raise ImportError(
+        "skreg is not built here: this is its source folder, which Python finds before "
+        "an installed package. Build it in place with `pip install -e .`, or start "
+        "Python in another folder."
+    ) from error
 
 from skreg import penalties
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
+from skreg._recommended import recommended
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
-from skreg._solvers._stochastic import OptimizerState
 
 __version__ = version("skreg")
 
@@ -25,7 +37,6 @@ for _class in _CLASSES:
 TRUSTED_TYPES = (
     *(f"skreg.{_class.__name__}" for _class in _CLASSES),
     *(f"skreg.penalties.{_name}" for _name in penalties.__all__ if _name[0].isupper()),
-    f"{OptimizerState.__module__}.{OptimizerState.__name__}",
 )
 
 __all__ = [
@@ -36,5 +47,14 @@ __all__ = [
     "RegMLPRegressor",
     "RegMLPRegressorCV",
     "convert_lambda",
+    "displays",
+    "penalties",
+    "recommended",
     "reg_mlp_path",
 ]
+
+
+def __getattr__(name):
+    if name == "displays":
+        return importlib.import_module("skreg.displays")
+    raise AttributeError(f"module 'skreg' has no attribute {name!r}")

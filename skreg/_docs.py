@@ -1,5 +1,7 @@
 """Docstrings of the estimators: what both share is written once, here."""
 
+import re
+
 _TEMPLATE = """\
 {summary}
 
@@ -130,6 +132,8 @@ optimality_ : float or None
     the largest gradient entry at a constant network: the initial one, with no weights
     in the last layer and the mean target as prediction. It is of the last iterate,
     which early stopping may not keep. None for other solvers.
+fitted_ : Fitted
+    The fitted network as one value, of which the other attributes are readings.
 n_layers_ : int
     Layers, input and output included.
 n_outputs_ : int
@@ -222,3 +226,78 @@ quantile : float in [0, 1], default=0.5
 >>> model.score(scale(X), scale(y)) > 0.4
 True""",
 ).replace("\n\nn_iter_ :", "\nn_iter_ :")
+
+# Parameters of the network that the search sets itself or has no use for.
+_LEFT_OUT = {"reg_lambda", "warm_start"}
+
+_OWN_PARAMETERS = """\
+reg_lambdas : int or array-like of float >= 0, default=20
+    The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
+    with hidden layers its upper end, and with it the number, depend on the data.
+eps : float in (0, 1), default=1e-3
+    Length of the automatic grid: its smallest lambda as a share of lambda_ref.
+cv : int, splitter, iterable or None, default=None
+    Folds, as in scikit-learn; None is 5.
+n_jobs : int, default=None
+    Threads that share the folds. The results do not depend on it.
+selection : {"best", "1se"}, default="best"
+    "best": the lambda of the best mean score, the largest one of equals; "1se": the
+    largest one whose mean score is within one standard error of it, for the simplest
+    network that is not clearly worse.
+refit : bool, default=True
+    Whether to fit the network on all data: along the whole path, from which the one at
+    the chosen lambda is taken."""
+
+_SCORING = """\
+scoring : None, "loss", str or callable, default=None
+    By what lambda is chosen, and what `score` computes: accuracy or R2, minus the data
+    loss, or any scikit-learn scorer. Also the validation score of `early_stopping`."""
+
+_OWN_ATTRIBUTES = """\
+reg_lambda_ : float
+    The chosen lambda.
+reg_lambdas_ : ndarray of shape (n_lambdas,)
+    The grid, in the order of the path: increasing with hidden layers, else decreasing.
+scores_, train_scores_ : ndarray of shape (n_folds, n_lambdas)
+    Scores on the rows held out of each fold, and on those trained on.
+mean_scores_, std_errors_ : ndarray of shape (n_lambdas,)
+    Mean of `scores_` over the folds, and its standard error.
+best_score_ : float
+    Mean score of the chosen lambda.
+path_ : RegMLPPath
+    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as all
+    attributes below but `n_features_in_` and `feature_names_in_`.
+best_estimator_ : {network}
+    The fitted network alone."""
+
+_SEARCH_NOTES = """\
+Each fold is a path of warm starts, see `reg_mlp_path`, with one seed for all. The
+network is the one at the chosen lambda of the path on all data; with lbfgs and hidden
+layers, fitted from there to the full tolerance. Its curves start where the fit at that
+lambda has started, on the path, and go on through the second fit; `n_iter_` counts
+both, and `path_.n_iter` all that the path has spent there. Folds run in threads with
+one BLAS thread each."""
+
+
+def search_docstring(summary, base, network, example):
+    """Docstring of a search: that of the network with entries exchanged."""
+    start, parameters, attributes, rest = re.split(
+        r"\n(?:Parameters|Attributes|See Also)\n-+\n", base
+    )
+    entries = re.split(r"\n(?=\S)", parameters.strip())
+    kept = [e for e in entries if e.split(" :")[0] not in _LEFT_OUT]
+    kept = [_SCORING if e.startswith("scoring :") else e for e in kept]
+    objective = start.partition("\n\n")[2]
+    sections = {
+        "Parameters": "\n".join([*kept, _OWN_PARAMETERS]),
+        "Attributes": f"{_OWN_ATTRIBUTES.format(network=network)}\n{attributes}",
+        "See Also": f"{network} : The network with a given lambda.\n"
+        "reg_mlp_path : The path alone.\n",
+        "Notes": _SEARCH_NOTES + "\n",
+        "Examples": example,
+    }
+    body = "\n\n".join(
+        f"{title}\n{'-' * len(title)}\n{text.strip()}"
+        for title, text in sections.items()
+    )
+    return f"{summary}\n\n{objective}\n{body}\n"

@@ -37,7 +37,7 @@ def used_inputs(estimator):
     ndarray of intp of shape (n_rows of coefs_[0],) or None
         In the order of the rows; None stands for all columns.
     """
-    return estimator._used_features
+    return estimator.fitted_.inputs
 
 
 def is_multilabel(classifier):

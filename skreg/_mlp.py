@@ -1,26 +1,16 @@
 """The estimators: `RegMLPClassifier` and `RegMLPRegressor`."""
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import r2_score
-from sklearn.utils import (
-    check_array,
-    column_or_1d,
-    compute_class_weight,
-    compute_sample_weight,
-)
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.metaestimators import available_if
 
 from skreg import _docs
-from skreg._base import BaseRegMLP, streaming_method
-from skreg._threads import single_blas_thread
-from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
+from skreg._base import BaseRegMLP, _attribute, can_stream
+from skreg._training import train
 
 
 class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     __doc__ = _docs.CLASSIFIER
-    _y_options = {}
 
     def __init__(
         self,
@@ -87,7 +77,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    @streaming_method
+    @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch on the given data.
 
@@ -117,12 +107,20 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         AttributeError
             If ``solver="lbfgs"``.
         """
-        with self._unchanged_on_error(), single_blas_thread():
-            if classes is None and not hasattr(self, "classes_"):
-                raise ValueError(
-                    "classes must be passed on the first call to partial_fit."
-                )
-            return self._fit(X, y, sample_weight, (None,) * 3, True, classes)
+        previous = getattr(self, "fitted_", None)
+        if classes is None and previous is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return self._take(
+            train(
+                self,
+                X,
+                y,
+                sample_weight,
+                previous=previous,
+                classes=classes,
+                is_stream=True,
+            )
+        )
 
     def predict(self, X):
         """Predict class labels.
@@ -137,8 +135,8 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             Class labels; for multilabel, an indicator matrix.
         """
-        labels = self._labels(self._raw_predict(X))
-        return labels if self._is_multilabel() else self.classes_[labels]
+        raw = self._raw_predict(X)
+        return self.fitted_.task.decode(raw)
 
     def predict_proba(self, X):
         """Predict class probabilities.
@@ -154,11 +152,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             In the order of `classes_`; for multilabel, the probability of each label.
         """
         raw = self._raw_predict(X)
-        kind = "multiclass" if self.out_activation_ == "softmax" else "binary"
-        proba = CLASSIFICATION_LOSSES[kind].predict(raw)
-        if self.n_outputs_ == 1 and not self._is_multilabel():
-            proba = np.hstack([1.0 - proba, proba])
-        return proba
+        return self.fitted_.task.probabilities(raw)
 
     def predict_log_proba(self, X):
         """Predict logarithms of class probabilities.
@@ -192,145 +186,9 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         raw = self._raw_predict(X)
         return raw.ravel() if raw.shape[1] == 1 else raw
 
-    def _is_multilabel(self):
-        return self._target_type == "multilabel-indicator"
-
-    def _labels(self, raw):
-        """Class indices, or an indicator matrix, from raw predictions."""
-        if self._is_multilabel():
-            return (raw > 0).astype(int)
-        return (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
-
-    def _encode_targets(self, y, warm, incremental, classes):
-        check_classification_targets(y)
-        kind = type_of_target(y)
-        if kind == "multiclass-multioutput":
-            raise ValueError(
-                "RegMLPClassifier does not support multiclass-multioutput targets: y "
-                "must be 1D, or a multilabel indicator matrix of 0 and 1."
-            )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if not warm:
-            self._set_classes(y if classes is None else np.asarray(classes), y, kind)
-        elif classes is not None and set(classes) != set(self.classes_):
-            raise ValueError(
-                f"classes={classes!r} is not the same as on the last call to "
-                f"partial_fit, was: {self.classes_!r}"
-            )
-        elif not incremental and not np.array_equal(_labels_of(y), self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the "
-                f"previous call to fit. Previously got {self.classes_}, `y` has "
-                f"{_labels_of(y)}"
-            )
-        n_classes = len(self.classes_)
-        if self._is_multilabel():
-            n_outputs = n_classes
-        else:
-            n_outputs = 1 if n_classes == 2 else n_classes
-        targets = self._indices(y, kind)
-        return targets, CLASSIFICATION_LOSSES[self._target_type], n_outputs
-
-    def _set_classes(self, labels, y, kind):
-        if kind.startswith("multilabel"):
-            if labels is not y and len(labels) != y.shape[1]:
-                raise ValueError(
-                    f"classes has {len(labels)} entries, but y has {y.shape[1]} labels."
-                )
-            self.classes_ = np.arange(y.shape[1])
-            self._target_type = "multilabel-indicator"
-            return
-        self.classes_ = np.unique(labels)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "RegMLPClassifier needs samples of at least 2 classes, but the data "
-                f"contains only one class: {self.classes_.tolist()[0]!r}."
-            )
-        self._target_type = "binary" if len(self.classes_) == 2 else "multiclass"
-
-    def _indices(self, y, kind, name="y"):
-        """Class indices of shape (n, 1), or the indicator matrix."""
-        if kind.startswith("multilabel") != self._is_multilabel():
-            raise ValueError(f"{name} is of another kind than in the first fit.")
-        if self._is_multilabel():
-            y = y.toarray() if sparse.issparse(y) else np.asarray(y)
-            if y.shape[1] != len(self.classes_):
-                raise ValueError(
-                    f"{name} has {y.shape[1]} labels, but {len(self.classes_)} are "
-                    "expected."
-                )
-            return y.astype(np.float64)
-        indices = np.searchsorted(self.classes_, y)
-        known = self.classes_.take(indices, mode="clip") == y
-        if not known.all():
-            raise ValueError(
-                f"`{name}` has classes not in `self.classes_`. `self.classes_` has "
-                f"{self.classes_}. '{name}' has {np.unique(y)}."
-            )
-        return indices.astype(np.float64)[:, None]
-
-    def _encode_validation_targets(self, y, n_outputs):
-        y = y if sparse.issparse(y) else np.asarray(y)
-        return self._indices(y, type_of_target(y), "y_val")
-
-    def _class_weighting(self, y, targets, sample_weight, incremental):
-        if self.class_weight is None:
-            return super()._class_weighting(y, targets, sample_weight, incremental)
-        if incremental and isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} is not supported for partial_fit: "
-                "one batch does not know the shares of the classes. Pass a dict of "
-                "weights, or sample_weight."
-            )
-        if self._is_multilabel():
-            return self._label_weighting()
-        class_weight = self._weight_of_each_class(y, targets, sample_weight)
-
-        def reweight(targets, sample_weight):
-            weights = class_weight[targets[:, 0].astype(int)]
-            return weights if sample_weight is None else weights * sample_weight
-
-        return reweight
-
-    def _weight_of_each_class(self, y, targets, sample_weight):
-        """Array of weights; "balanced" counts a weighted sample as so many copies."""
-        if self.class_weight == "balanced":
-            counts = np.bincount(
-                targets[:, 0].astype(int), sample_weight, len(self.classes_)
-            )
-            with np.errstate(divide="ignore"):
-                balanced = counts.sum() / (np.count_nonzero(counts) * counts)
-            return np.where(counts > 0, balanced, 0.0)
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        self._check_class_weights(weights)
-        return weights
-
-    def _label_weighting(self):
-        def reweight(targets, sample_weight):
-            weights = compute_sample_weight(self.class_weight, targets.astype(int))
-            self._check_class_weights(weights)
-            return weights if sample_weight is None else weights * sample_weight
-
-        return reweight
-
-    def _check_class_weights(self, weights):
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise ValueError(
-                "The 'class_weight' parameter of RegMLPClassifier must hold finite "
-                f"weights >= 0. Got {self.class_weight!r} instead."
-            )
-
-    def _stratify(self, targets, network):
-        # As scikit-learn: two classes are stratified, more are not.
-        binary = network.units[-1] == 1 and not self._is_multilabel()
-        return targets.astype(bool) if binary else None
-
-    def _default_score(self, loss, raw, targets, sample_weight):
-        # Not accuracy_score, whose checks take longer than an epoch of a small network.
-        predicted = self._labels(raw).reshape(targets.shape)
-        is_right = (predicted == targets).all(axis=1)
-        return float(np.average(is_right, weights=sample_weight))
+    classes_ = _attribute(
+        lambda f: f.task.classes, "Class labels; for multilabel, the column numbers."
+    )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -340,7 +198,6 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
 
 class RegMLPRegressor(RegressorMixin, BaseRegMLP):
     __doc__ = _docs.REGRESSOR
-    _y_options = {"y_numeric": True}
 
     def __init__(
         self,
@@ -409,7 +266,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    @streaming_method
+    @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on the given data.
 
@@ -437,8 +294,9 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         AttributeError
             If ``solver="lbfgs"``.
         """
-        with self._unchanged_on_error(), single_blas_thread():
-            return self._fit(X, y, sample_weight, (None,) * 3, True)
+        previous = getattr(self, "fitted_", None)
+        fitted = train(self, X, y, sample_weight, previous=previous, is_stream=True)
+        return self._take(fitted)
 
     def predict(self, X):
         """Predict targets.
@@ -454,40 +312,4 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
             In the precision of the fitted weights.
         """
         raw = self._raw_predict(X)
-        predicted = regression_loss(self.loss, self.quantile).predict(raw)
-        return predicted.ravel() if predicted.shape[1] == 1 else predicted
-
-    def _encode_targets(self, y, warm, incremental, classes):
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        loss = regression_loss(self.loss, self.quantile)
-        targets = self._columns(y, loss)
-        return targets, loss, targets.shape[1]
-
-    def _columns(self, y, loss, name="y"):
-        targets = np.asarray(y, np.float64)
-        if targets.ndim == 1:
-            targets = targets[:, None]
-        loss.check_targets(targets, name)
-        return targets
-
-    def _encode_validation_targets(self, y, n_outputs):
-        if np.ndim(y) > 2:
-            raise ValueError(f"y_val must be 1D or 2D, got {np.ndim(y)} dimensions.")
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_val")
-        targets = self._columns(y, regression_loss(self.loss, self.quantile), "y_val")
-        if targets.shape[1] != n_outputs:
-            raise ValueError(
-                f"y_val has {targets.shape[1]} outputs, but y has {n_outputs}."
-            )
-        return targets
-
-    def _default_score(self, loss, raw, targets, sample_weight):
-        predicted = loss.predict(raw)
-        if not np.isfinite(predicted).all():
-            return float("nan")
-        return float(r2_score(targets, predicted, sample_weight=sample_weight))
-
-
-def _labels_of(y):
-    return np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
+        return self.fitted_.task.decode(raw)

@@ -6,13 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from skreg._core import Data, Net, raw_predictions
-
 # In the order of the codes in _core/activations.hpp.
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu")
-
-# Rows per full-batch block: about this many scratch entries stay in a core's cache.
-_BLOCK_ENTRIES = 2**18
 
 
 @dataclass(frozen=True)
@@ -105,33 +100,3 @@ class Network:
             coefs.append(rng.uniform(-bound, bound, (n_in, n_out)))
             intercepts.append(rng.uniform(-bound, bound, n_out))
         return self.pack(coefs, intercepts, dtype)
-
-    def block_rows(self, n_rows):
-        """Rows per pass over `n_rows`: all of them, or blocks that bound the memory."""
-        rows = max(64, _BLOCK_ENTRIES // sum(self.units))
-        return max(1, n_rows) if n_rows <= 4 * rows else rows
-
-    def compile(self, capacity, dtype, loss=None, n_targets=1):
-        """Return (Net, scratch) for passes of at most `capacity` rows."""
-        code, param = (loss.code, loss.param) if loss else (0, 0.0)
-        activation = ACTIVATIONS.index(self.activation)
-        net = Net(self.units, activation, code, param, capacity, n_targets)
-        return net, np.empty(net.scratch_size, dtype)
-
-    def raw_predictions(self, X, theta):
-        """Output layer before its activation, of shape (n, n_outputs).
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, p), C-ordered, or CSR matrix
-        theta : ndarray of shape (n_parameters,)
-
-        Returns
-        -------
-        ndarray of shape (n, n_outputs)
-            In the precision of theta.
-        """
-        out = np.empty((X.shape[0], self.units[-1]), theta.dtype)
-        net, scratch = self.compile(self.block_rows(X.shape[0]), theta.dtype)
-        raw_predictions(net, Data(X, theta.dtype), theta, out, scratch)
-        return out

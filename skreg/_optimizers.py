@@ -58,7 +58,17 @@ class Optimizer:
     epsilon: float = 1e-8
 
     @classmethod
-    def of(cls, solver, *, momentum, nesterovs_momentum, beta_1, beta_2, rho, epsilon):
+    def of(
+        cls,
+        solver,
+        *,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        rho=0.9,
+        epsilon=1e-8,
+    ):
         """Optimizer of the parameters of an estimator."""
         method = solver
         if solver == "sgd" and momentum > 0:

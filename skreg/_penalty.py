@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skreg._numbers import as_float
+from skreg._repr import DocumentationLinks
 
 
 def cast(W, *factors):
@@ -30,7 +31,7 @@ def check_number(penalty, name, allowed, is_allowed):
         raise parameter_error(penalty, name, allowed)
 
 
-class Penalty(BaseEstimator):
+class Penalty(DocumentationLinks, BaseEstimator):
     """Base class of all penalties, and the contract for your own.
 
     A subclass defines `value` and `prox`; also `gradient` to be used with

@@ -2,131 +2,65 @@
 
     J(W, b) = 1 / sum(s) * sum_i s_i l(y_i, f(x_i)) + sum_l lam_l Omega_l(W_l)
 
-A `Problem` knows data, network, loss and penalties; lambda is an argument of what it
-computes, never a part of it, so that one problem serves a whole path.
+A `Problem` knows network and penalties, and leaves the data term to an engine; lambda
+is an argument of what it computes, never a part of it, so that one problem serves a
+whole path.
 """
 
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skreg._core import Data, loss_gradient, loss_sum
-from skreg._rules import PenaltySum, Term
+from skreg._engines import DataTerm
+from skreg._engines._rules import PenaltySum, Term
+from skreg._network import Network
 from skreg.penalties import without_groups
 
-_ROWS_PER_PASS = 4096  # where rows are converted to float64
 _ROUNDING = 1e-12  # relative error of a gradient
 
 
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Training objective of a network.
 
     Parameters
     ----------
-    X : ndarray of shape (n, p), C-ordered, or CSR matrix
-        Inputs, float32 or float64; not copied.
-    y : ndarray of shape (n, n_targets)
-        Targets as the loss reads them.
-    sample_weight : ndarray of shape (n,) or None
-        Non-negative weights with a positive sum over the training rows.
+    data : DataTerm
+        Rows and loss, on some engine.
     network : Network
-    loss : Loss
     penalties : tuple of Penalty or None, one per layer
     penalize_intercepts : bool
         Whether each layer's penalty also acts on its intercepts.
-    dtype : dtype
-        Of the parameters; X of less precision is widened batch by batch.
-    rows : ndarray of intp or None
-        Training rows; None for all.
-
-    Attributes
-    ----------
-    n_rows : int
-        Number of training rows.
-    weight_sum : float
-        Sum of their weights.
     """
 
-    def __init__(
-        self,
-        X,
-        y,
-        sample_weight,
-        network,
-        loss,
-        penalties,
-        penalize_intercepts=False,
-        dtype=np.float64,
-        rows=None,
-    ):
-        self.network = network
-        self.loss = loss
-        self.penalties = penalties
-        self.penalize_intercepts = penalize_intercepts
-        self.dtype = np.dtype(dtype)
-        self.rows = rows
-        self._X, self._weights = X, sample_weight
-        y = np.ascontiguousarray(y, self.dtype)
-        s = sample_weight
-        if s is not None:
-            s = np.ascontiguousarray(s, self.dtype)
-        self.data = Data(X, self.dtype, y, s)
-        y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
-        self.n_rows = y.shape[0]
-        self.weight_sum = float(self.n_rows if s is None else s.sum(dtype=np.float64))
-        self.n_targets = y.shape[1]
-        self._offset = loss.mean_constant(y, s)
-        if loss.out_activation == "softmax":
-            y = y == np.arange(network.units[-1])
-        #: Raw prediction whose prediction is the weighted mean of the targets.
-        self.null_prediction = None
-        if self.weight_sum > 0:
-            self.null_prediction = loss.link(np.average(y, axis=0, weights=s))
-        self._net = self._scratch = self._penalty_sum = None
+    data: DataTerm
+    network: Network
+    penalties: tuple
+    penalize_intercepts: bool = False
 
-    def compile(self, capacity):
-        """Return (Net, scratch) for passes of at most `capacity` rows."""
-        return self.network.compile(capacity, self.dtype, self.loss, self.n_targets)
-
-    def mean_loss(self, loss_total):
-        """Data term from a sum of s_i l_i over the training rows."""
-        return loss_total / self.weight_sum + self._offset
+    @property
+    def dtype(self):
+        """Precision of theta."""
+        return self.data.dtype
 
     def data_value(self, theta):
-        """Data term at theta; a forward pass in blocks of rows."""
-        net, scratch = self._full_batch()
-        if self.rows is None:
-            return self.mean_loss(loss_sum(net, self.data, theta, scratch))
-        return self.data_value_grad(theta)[0]
+        """Data term at theta."""
+        return self.data.value(self.network, theta)
 
     def data_value_grad(self, theta):
-        """Data term and its gradient at theta, in blocks of rows.
+        """Data term and its gradient at theta.
 
         Returns
         -------
         value : float
         grad : ndarray of shape (n_parameters,)
         """
-        net, scratch = self._full_batch()
-        grad = np.empty_like(theta)
-        total = loss_gradient(
-            net,
-            self.data,
-            self.rows,
-            0,
-            self.n_rows,
-            theta,
-            grad,
-            1.0 / self.weight_sum,
-            scratch,
-        )
-        return self.mean_loss(total), grad
+        return self.data.value_grad(self.network, theta)
 
     def constant_value(self):
         """Objective of the network that predicts the mean target, without weights."""
         theta = np.zeros(self.network.n_parameters, self.dtype)
-        theta[self.network.slices[-1]] = self.null_prediction
+        theta[self.network.slices[-1]] = self.data.null_prediction
         return self.data_value(theta)
 
     def gradient_unit(self, theta):
@@ -156,28 +90,9 @@ class Problem:
             entry = float(np.abs(self.data_value_grad(constant)[1]).max())
             return entry if np.isfinite(entry) else 0.0
 
-        unit = steepest(self.null_prediction)
+        unit = steepest(self.data.null_prediction)
         another = steepest(np.eye(1, self.network.units[-1])[0])
         return (unit if unit > _ROUNDING * another else another) or 1.0
-
-    @cached_property
-    def input_mean(self):
-        """Weighted mean of the training rows of X, of shape (p,)."""
-        n, p = self._X.shape
-        share = np.zeros(n)
-        rows = slice(None) if self.rows is None else self.rows
-        share[rows] = 1.0 if self._weights is None else self._weights[rows]
-        share /= self.weight_sum
-        mean = np.zeros(p)
-        for batch in gen_batches(n, _ROWS_PER_PASS):
-            mean += self._X[batch].T @ share[batch]
-        return mean
-
-    def _full_batch(self):
-        if self._net is None:
-            capacity = self.network.block_rows(self.n_rows)
-            self._net, self._scratch = self.compile(capacity)
-        return self._net, self._scratch
 
     def blocks(self):
         """Yield (layer, penalty, slice, shape) of each penalized block of theta.
@@ -204,13 +119,13 @@ class Problem:
             if lam[layer] > 0
         ]
 
+    def penalty(self, lam):
+        """Sum of the penalties at lam of shape (n_layers,), to be evaluated."""
+        return PenaltySum(self.terms(lam), self.network.slices)
+
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
-        key = tuple(lam)
-        if self._penalty_sum is None or self._penalty_sum[0] != key:
-            self._penalty_sum = key, PenaltySum(self.terms(lam), self.network.slices)
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
-            return self._penalty_sum[1].value(theta)
+        return self.penalty(lam).value(theta)
 
     def value(self, theta, lam):
         """Objective J at theta."""

@@ -6,14 +6,12 @@ reaches is constant. An input is used if such a path starts at it. Hence either 
 input is used and each layer has a unit alive, or none is and the network is constant.
 """
 
-import copy
 from itertools import pairwise
 
 import numpy as np
-from scipy import sparse
 
+from skreg._engines._compiled import predict_raw
 from skreg._network import Network
-from skreg._validation import core_matrix
 
 
 def alive_units(coefs):
@@ -76,67 +74,4 @@ def _folded_intercepts(coefs, intercepts, activation, layer, alive):
         up_to[layer] = np.where(alive[:, None], 0.0, coefs[layer])
     network = Network((1, *(W.shape[1] for W in up_to)), activation)
     theta = network.pack(up_to, intercepts[: layer + 1], np.float64)
-    return network.raw_predictions(np.zeros((1, 1)), theta)[0]
-
-
-def take_inputs(X, used):
-    """Return the columns `used` of X as the core reads them; None stands for all."""
-    if used is None:
-        return X
-    if sparse.issparse(X):
-        return core_matrix(X[:, used], X.dtype)
-    return X.take(used, axis=1)
-
-
-def per_feature(estimator, values):
-    """One value per feature of X from one per row of the first matrix; 0 elsewhere."""
-    used = estimator._used_features
-    if used is None:
-        return values
-    out = np.zeros(estimator.n_features_in_, dtype=values.dtype)
-    out[used] = values
-    return out
-
-
-def selected_features(estimator):
-    """Mask of the features of X that the fitted network uses."""
-    return per_feature(estimator, alive_units(estimator.coefs_)[0])
-
-
-def feature_importances(estimator):
-    """Norm of the weights that lead from each feature of X to an alive unit."""
-    first = estimator.coefs_[0]
-    alive = alive_units(estimator.coefs_)[1]
-    return per_feature(estimator, np.linalg.norm(first[:, alive], axis=1))
-
-
-def support(estimator):
-    """Features of X that the fitted network uses, as `_used_features` holds them.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    mask = selected_features(estimator)
-    if not mask.any():
-        raise ValueError(
-            "No input is left: the fitted network is constant. Lower 'reg_lambda' and "
-            "fit again, before a refit on the support."
-        )
-    return None if mask.all() else np.flatnonzero(mask)
-
-
-def compact(estimator):
-    """Copy of a fitted estimator with the pruned network; see `BaseRegMLP.compact`."""
-    inputs, coefs, intercepts = prune(
-        estimator.coefs_, estimator.intercepts_, estimator.activation
-    )
-    small = copy.deepcopy(estimator)
-    small.hidden_layer_sizes = tuple(W.shape[1] for W in coefs[:-1])
-    small.coefs_, small.intercepts_ = coefs, intercepts
-    if len(inputs) < estimator.coefs_[0].shape[0]:
-        used = estimator._used_features
-        small._used_features = inputs if used is None else used[inputs]
-    small._solver_state = None  # its vectors belong to the weights that were there
-    return small
+    return predict_raw(network, theta, np.zeros((1, 1)))[0]

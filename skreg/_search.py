@@ -1,15 +1,13 @@
 """Cross-validation: the lambda of the best score, along warm-started paths."""
 
-import copy
 import inspect
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import config_context, get_config
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
@@ -22,14 +20,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skreg import _docs
 from skreg import _validation as validation
+from skreg._fitted import as_estimator
+from skreg._grid import Grid
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
-from skreg._path import Grid, Walk, as_path, warn_unconverged
+from skreg._path import as_path, warn_unconverged
+from skreg._rows import Header, Rows, read_weights, read_X_y
+from skreg._task import Task, task_of
 from skreg._threads import single_blas_thread
+from skreg._training import prepare, validation_score
+from skreg._walk import Walk
 
-# Parameters of the network that the search sets itself or has no use for.
-_LEFT_OUT = {"reg_lambda", "warm_start"}
-# What a fitted network knows besides its public attributes.
-_STATE = {"_rng", "_solver_state", "_no_improvement_count", "_target_type"}
 _NO_ROUTING = (
     "fit got unexpected arguments: {names}. Without metadata routing it takes "
     "sample_weight and groups; see sklearn.set_config(enable_metadata_routing=True)."
@@ -38,28 +38,6 @@ _NO_REFIT = (
     "This {name} was fitted with refit=False: there are scores and reg_lambda_, but no "
     "network. Fit it with refit=True, or fit a {network} with this reg_lambda."
 )
-
-
-def _search_parameters(network_class):
-    """Decorate the constructor of a search: it also takes the network's parameters."""
-
-    def decorate(init):
-        of_network = inspect.signature(network_class.__init__).parameters.values()
-        taken = [p for p in of_network if p.name not in _LEFT_OUT]
-        own = list(inspect.signature(init).parameters.values())[1:]
-        signature = inspect.Signature([*taken, *own])
-
-        def __init__(self, *args, **kwargs):
-            values = signature.bind(self, *args, **kwargs)
-            values.apply_defaults()
-            for name, value in list(values.arguments.items())[1:]:
-                setattr(self, name, value)
-
-        # scikit-learn reads the parameters here.
-        __init__.__signature__ = signature
-        return __init__
-
-    return decorate
 
 
 class _SearchCV:
@@ -91,26 +69,30 @@ class _SearchCV:
         ValueError
             Names the parameter or the data at fault and what is allowed.
         """
-        with self._unchanged_on_error(), single_blas_thread():
-            return self._search(X, y, sample_weight, params)
+        with single_blas_thread():
+            choice, counts = self._search(X, y, sample_weight, params)
+        self._forget()
+        choice.header.write(self)
+        for name, value in choice.attributes().items():
+            setattr(self, name, value)
+        warn_unconverged(*counts, self)
+        return self
 
     def _search(self, X, y, sample_weight, params):
         self._check_search_parameters()
-        self._forget()
-        given = X, y
-        X, y = validation.check_X_y(self, X, y, True, **self._y_options)
-        weights = validation.check_sample_weight(sample_weight, X)
+        given = indexable(X, y)
+        X, y, header = read_X_y(self, X, y)
+        weights = read_weights(sample_weight, X.shape[0])
         network = self._network()
-        training = network._prepare(X, y, weights)
-        if hasattr(self, "feature_names_in_"):
-            network.feature_names_in_ = self.feature_names_in_
+        task = task_of(network, y, weights)
+        data = _Data(task, header, Rows.of(task, X, y, weights), given)
+        training = prepare(network, task, data.rows, header)
         validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
         split_params, score_params = self._route(weights, params)
-        data = _Data(X, y, weights, indexable(*given))
-        splits = self._split(data, training, split_params, score_params)
+        splits = self._split(data, split_params, score_params)
 
-        walk, fits = Walk(network, training), None
-        grid, jobs = walk.grid(self.reg_lambdas), []
+        walk, fits = Walk(training), None
+        grid, jobs = walk.grid(self.reg_lambdas, self.eps), []
         if grid.ratio:
             fits = walk.run(grid)
             grid = Grid(np.array([fit.lam for fit in fits]))
@@ -122,12 +104,11 @@ class _SearchCV:
         done = Parallel(n_jobs=self.n_jobs, require="sharedmem")(jobs)
         if self.refit and fits is None:
             fits = done.pop(0)
-        self._choose(grid.values, done)
+        choice = _choose(grid.values, done, self.selection, header)
         if self.refit:
-            self._take_over(network, walk, fits)
+            choice = _with_network(choice, network, walk, fits)
         counts = [walk.count, *(scores.count for scores in done)]
-        warn_unconverged(*np.sum(counts, axis=0), self, stacklevel=4)
-        return self
+        return choice, np.sum(counts, axis=0)
 
     def _check_search_parameters(self):
         validation.check_parameters(self)
@@ -136,24 +117,28 @@ class _SearchCV:
         if not isinstance(self.refit, bool | np.bool_):
             raise validation.parameter_error(self, "refit", "True or False")
         is_count = isinstance(self.n_jobs, Integral) and self.n_jobs != 0
+        is_share = validation.as_float(self.eps)
+        if not 0 < is_share < 1:
+            raise validation.parameter_error(self, "eps", "a float in (0, 1)")
         if self.n_jobs is not None and not is_count:
             raise validation.parameter_error(self, "n_jobs", "None or an int, not 0")
 
     def _forget(self):
         """Remove what an earlier fit has left; without refit, nothing replaces it."""
         for name in list(vars(self)):
-            if name in _STATE or (name.endswith("_") and not name.startswith("_")):
+            if name.endswith("_") and not name.startswith("_"):
                 delattr(self, name)
 
-    def _split(self, data, training, split_params, score_params):
+    def _split(self, data, split_params, score_params):
         """List of (training rows, test rows)."""
-        cv = check_cv(self.cv, data.y, classifier=is_classifier(self))
+        cv = check_cv(self.cv, data.rows.y, classifier=is_classifier(self))
         splits = list(cv.split(*data.given, **split_params))
         if not splits:
             raise validation.parameter_error(
                 self, "cv", "a source of at least one split, such as an unused iterator"
             )
-        weights = training.weights if self.scoring == "loss" else data.weights
+        rows = data.rows
+        weights = rows.weights if self.scoring == "loss" else rows.sample_weight
         if score_params is not None:
             weights = score_params.get("sample_weight")
         for k, (_, test) in enumerate(splits):
@@ -174,44 +159,6 @@ class _SearchCV:
             rng = validation.check_random_state(self)
             network.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
         return network
-
-    def _choose(self, reg_lambdas, folds):
-        self.reg_lambdas_ = reg_lambdas
-        self.scores_ = np.array([fold.test for fold in folds])
-        self.train_scores_ = np.array([fold.train for fold in folds])
-        self.mean_scores_ = self.scores_.mean(axis=0)
-        self.std_error_ = np.zeros_like(self.mean_scores_)
-        if len(folds) > 1:
-            spread = self.scores_.std(axis=0, ddof=1)
-            self.std_error_ = spread / np.sqrt(len(folds))
-        if np.isnan(self.mean_scores_).all():
-            raise ValueError(
-                "No value of 'reg_lambdas' has a score in every fold: the networks "
-                "diverged, or the scorer returned NaN."
-            )
-        # Of equals, up to rounding, the simplest.
-        best = np.nanmax(self.mean_scores_)
-        index = self._largest(reg_lambdas, best - 1e-12 * max(1.0, abs(best)))
-        if self.selection == "1se":
-            index = self._largest(reg_lambdas, best - self.std_error_[index])
-        self.reg_lambda_ = float(reg_lambdas[index])
-
-    def _largest(self, reg_lambdas, level):
-        """Index of the largest lambda whose mean score reaches a level."""
-        within = np.flatnonzero(self.mean_scores_ >= level)
-        return within[np.argmax(reg_lambdas[within])]
-
-    def _take_over(self, network, walk, fits):
-        """Fitted attributes of the network at the chosen lambda."""
-        self.path_ = as_path(fits, walk.training)
-        index = int(np.flatnonzero(self.path_.reg_lambdas == self.reg_lambda_)[0])
-        chosen = walk.refine(fits[index])
-        n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
-        result = replace(chosen.result, n_iter=n_iter)
-        network._finish(result, chosen.monitor, walk.training)
-        params = network.get_params(deep=False)
-        fitted = {k: v for k, v in vars(network).items() if k not in params}
-        self.__dict__.update(fitted)
 
     # Metadata ------------------------------------------------------------------------
 
@@ -249,23 +196,57 @@ class _SearchCV:
     # The fitted network --------------------------------------------------------------
 
     def __sklearn_is_fitted__(self):
-        if hasattr(self, "reg_lambda_") and not hasattr(self, "coefs_"):
+        if hasattr(self, "reg_lambda_") and not hasattr(self, "fitted_"):
             names = {"name": type(self).__name__}
             names["network"] = self._network_class.__name__
             raise NotFittedError(_NO_REFIT.format(**names))
-        return hasattr(self, "coefs_")
+        return hasattr(self, "fitted_")
 
     @property
     def best_estimator_(self):
         """The fitted network alone, with the chosen `reg_lambda`."""
         check_is_fitted(self)
         network = self._network().set_params(reg_lambda=self.reg_lambda_)
-        own = self.get_params(deep=False)
-        fitted = {k: v for k, v in vars(self).items() if k not in own}
-        network.__dict__.update(fitted)
-        for name in _SEARCH_ATTRIBUTES:
-            network.__dict__.pop(name, None)
-        return network
+        return as_estimator(network, self.fitted_)
+
+    def score(self, X, y, sample_weight=None):
+        """Score of the chosen network by `scoring`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all 0, where the scorer takes them.
+
+        Returns
+        -------
+        float
+            Accuracy or R2 where `scoring` is None, minus the data loss where it is
+            "loss", else what the scorer says.
+        """
+        check_is_fitted(self)
+        scorer = validation.check_scorer(self)
+        if scorer is None and self.scoring is None:
+            return super().score(X, y, sample_weight)
+        if scorer is None:
+            return self._minus_data_loss(X, y, sample_weight)
+        options = {}
+        if sample_weight is not None and _takes_weights(scorer):
+            options["sample_weight"] = sample_weight
+        return float(scorer(self, X, y, **options))
+
+    def _minus_data_loss(self, X, y, sample_weight):
+        fitted = self.fitted_
+        X, y, _ = read_X_y(self, X, y, fitted.header)
+        weights = read_weights(sample_weight, X.shape[0])
+        rows = Rows.of(fitted.task, X, y, weights)
+        score = validation_score(
+            self, fitted.task, rows, fitted.network, fitted.inputs, fitted.dtype
+        )
+        return score(fitted.theta())
 
     @property
     def partial_fit(self):
@@ -309,17 +290,81 @@ class _SearchCV:
         return network.refit_on_support(X, y, sample_weight, penalty=penalty, **params)
 
 
-_SEARCH_ATTRIBUTES = (
-    "reg_lambda_ reg_lambdas_ scores_ train_scores_ mean_scores_ std_error_ path_"
-).split()
-
-
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Data:
-    X: np.ndarray  # or CSR matrix; checked, like y and weights
-    y: np.ndarray
-    weights: np.ndarray | None
-    given: list  # X and y as the user knows them, for splitter and scorers
+    """What all folds share: the encoded rows, and X and y as the user knows them."""
+
+    task: Task
+    header: Header
+    rows: Rows
+    given: list
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Outcome of a search; its fields are attributes of the fitted estimator."""
+
+    header: Header
+    reg_lambda: float
+    reg_lambdas: np.ndarray
+    scores: np.ndarray
+    train_scores: np.ndarray
+    mean_scores: np.ndarray
+    std_errors: np.ndarray
+    best_score: float
+    path: object = None
+    fitted: object = None
+
+    def attributes(self):
+        """Fitted attributes by name; those of the network where there is one."""
+        values = {f"{f.name}_": getattr(self, f.name) for f in fields(self)}
+        del values["header_"]
+        return {name: v for name, v in values.items() if v is not None}
+
+
+def _choose(reg_lambdas, folds, selection, header):
+    """Choose lambda by the scores of the folds."""
+    scores = np.array([fold.test for fold in folds])
+    mean = scores.mean(axis=0)
+    error = np.zeros_like(mean)
+    if len(folds) > 1:
+        error = scores.std(axis=0, ddof=1) / np.sqrt(len(folds))
+    if np.isnan(mean).all():
+        raise ValueError(
+            "No value of 'reg_lambdas' has a score in every fold: the networks "
+            "diverged, or the scorer returned NaN."
+        )
+
+    def largest(level):
+        within = np.flatnonzero(mean >= level)
+        return within[np.argmax(reg_lambdas[within])]
+
+    # Of equals, up to rounding, the simplest.
+    best = np.nanmax(mean)
+    index = largest(best - 1e-12 * max(1.0, abs(best)))
+    if selection == "1se":
+        index = largest(best - error[index])
+    return _Choice(
+        header,
+        float(reg_lambdas[index]),
+        reg_lambdas,
+        scores,
+        np.array([fold.train for fold in folds]),
+        mean,
+        error,
+        float(mean[index]),
+    )
+
+
+def _with_network(choice, network, walk, fits):
+    """The choice with the network at the chosen lambda, fitted on all data."""
+    path = as_path(network, fits, walk.training)
+    index = int(np.flatnonzero(path.reg_lambdas == choice.reg_lambda)[0])
+    chosen = walk.refine(fits[index])
+    n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
+    result = replace(chosen.result, n_iter=n_iter)
+    fitted = walk.training.fitted(result, chosen.monitor)
+    return replace(choice, path=path, fitted=fitted)
 
 
 @dataclass
@@ -337,47 +382,40 @@ def _with_config(config, function, *args):
 
 def _score_fold(network, data, grid, score_params, train, test):
     """Scores of a path on one fold."""
-    on_all, network = network, clone(network)
-    train, test = (np.arange(data.X.shape[0])[rows] for rows in (train, test))
-    classes = getattr(on_all, "classes_", None)
-    weights = _rows(data.weights, train)
-    training = network._prepare(data.X[train], data.y[train], weights, classes=classes)
-    if hasattr(on_all, "feature_names_in_"):
-        network.feature_names_in_ = on_all.feature_names_in_
-    walk = Walk(network, training)
+    train, test = (np.arange(len(data.rows.y))[rows] for rows in (train, test))
+    rows, task = data.rows.take(train).balanced(data.task)
+    training = prepare(network, task, rows, data.header)
+    walk = Walk(training)
     fits, scores = walk.run(grid), []
-    make_score = _own_score if score_params is None else _scorer
-    for rows in (test, train):
-        score = make_score(network, training, data, rows, score_params)
+    for part in (test, train):
+        score = _score_of_fits(network, training, data, part, score_params)
         scores.append([np.nan if fit.has_diverged else score(fit) for fit in fits])
     return _FoldScores(*scores, walk.count)
 
 
-def _own_score(network, training, data, rows, options):
-    """Function fit -> default score, or minus the data loss, on some rows."""
-    problem, y, weights = training.problem, data.y[rows], _rows(data.weights, rows)
-    targets = network._encode_validation_targets(y, problem.network.units[-1])
-    if network.scoring == "loss":
-        weights = training.reweight(targets, weights)
-    X = validation.core_matrix(data.X[rows], training.dtype)
-    score = network._score_function(
-        X, y, targets, weights, problem.network, problem.loss
-    )
-    return lambda fit: score(fit.theta)
-
-
-def _scorer(network, training, data, rows, options):
-    """Function fit -> what the scorer says of the fitted network on some rows."""
+def _score_of_fits(network, training, data, rows, options):
+    """Function fit -> its score on some rows."""
+    if options is None:  # the default score, or minus the data loss
+        held_out = data.rows.take(rows).weighted(training.task)
+        score = validation_score(
+            network,
+            training.task,
+            held_out,
+            training.problem.network,
+            training.inputs,
+            training.dtype,
+        )
+        return lambda fit: score(fit.theta)
     scorer = validation.check_scorer(network)
     X, y = (_rows(values, rows) for values in data.given)
     options = {name: _rows(value, rows) for name, value in options.items()}
 
-    def score(fit):
-        fitted = copy.copy(network).set_params(reg_lambda=fit.lam)
-        fitted._finish(fit.result, fit.monitor, training)
-        return float(scorer(fitted, X, y, **options))
+    def score_with_scorer(fit):
+        fitted = training.fitted(fit.result, fit.monitor)
+        model = as_estimator(network, fitted, reg_lambda=fit.lam)
+        return float(scorer(model, X, y, **options))
 
-    return score
+    return score_with_scorer
 
 
 def _rows(values, rows):
@@ -396,77 +434,8 @@ def _takes_weights(scorer):
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-_OWN_PARAMETERS = """\
-reg_lambdas : int or array-like of float >= 0, default=20
-    The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
-    with hidden layers its upper end, and with it the number, depend on the data.
-cv : int, splitter, iterable or None, default=None
-    Folds, as in scikit-learn; None is 5.
-n_jobs : int, default=None
-    Threads that share the folds. The results do not depend on it.
-selection : {"best", "1se"}, default="best"
-    "best": the lambda of the best mean score, the largest one of equals; "1se": the
-    largest one whose mean score is within one standard error of it, for the simplest
-    network that is not clearly worse.
-refit : bool, default=True
-    Whether to fit the network on all data: along the whole path, from which the one at
-    the chosen lambda is taken."""
-
-_SCORING = """\
-scoring : None, "loss", str or callable, default=None
-    By what lambda is chosen: `score`, minus the data loss, or any scikit-learn scorer.
-    Also the validation score of `early_stopping`."""
-
-_OWN_ATTRIBUTES = """\
-reg_lambda_ : float
-    The chosen lambda.
-reg_lambdas_ : ndarray of shape (n_lambdas,)
-    The grid, in the order of the path: increasing with hidden layers, else decreasing.
-scores_, train_scores_ : ndarray of shape (n_folds, n_lambdas)
-    Scores on the rows held out of each fold, and on those trained on.
-mean_scores_, std_error_ : ndarray of shape (n_lambdas,)
-    Mean of `scores_` over the folds, and its standard error.
-path_ : RegMLPPath
-    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as all
-    attributes below but `n_features_in_` and `feature_names_in_`.
-best_estimator_ : {network}
-    The fitted network alone."""
-
-_SEARCH_NOTES = """\
-Each fold is a path of warm starts, see `reg_mlp_path`, with one seed for all. The
-network is the one at the chosen lambda of the path on all data; with lbfgs and hidden
-layers, fitted from there to the full tolerance. Its curves start where the fit at that
-lambda has started, on the path, and go on through the second fit; `n_iter_` counts
-both, and `path_.n_iter` all that the path has spent there. Folds run in threads with
-one BLAS thread each."""
-
-
-def _search_docstring(summary, base, network, example):
-    """Docstring of a search: that of the network with entries exchanged."""
-    start, parameters, attributes, rest = re.split(
-        r"\n(?:Parameters|Attributes|See Also)\n-+\n", base
-    )
-    entries = re.split(r"\n(?=\S)", parameters.strip())
-    kept = [e for e in entries if e.split(" :")[0] not in _LEFT_OUT]
-    kept = [_SCORING if e.startswith("scoring :") else e for e in kept]
-    objective = start.partition("\n\n")[2]
-    sections = {
-        "Parameters": "\n".join([*kept, _OWN_PARAMETERS]),
-        "Attributes": f"{_OWN_ATTRIBUTES.format(network=network)}\n{attributes}",
-        "See Also": f"{network} : The network with a given lambda.\n"
-        "reg_mlp_path : The path alone.\n",
-        "Notes": _SEARCH_NOTES + "\n",
-        "Examples": example,
-    }
-    body = "\n\n".join(
-        f"{title}\n{'-' * len(title)}\n{text.strip()}"
-        for title, text in sections.items()
-    )
-    return f"{summary}\n\n{objective}\n{body}\n"
-
-
 class RegMLPClassifierCV(_SearchCV, RegMLPClassifier):
-    __doc__ = _search_docstring(
+    __doc__ = _docs.search_docstring(
         "`RegMLPClassifier` with lambda chosen by cross-validation.",
         _docs.CLASSIFIER,
         "RegMLPClassifier",
@@ -478,22 +447,89 @@ class RegMLPClassifierCV(_SearchCV, RegMLPClassifier):
 >>> model = RegMLPClassifierCV(
 ...     (), penalty="l1", solver="lbfgs", scoring="loss", selection="1se"
 ... ).fit(scale(X), y)
->>> model.score(scale(X), y) > 0.95
+>>> bool((model.predict(scale(X)) == y).mean() > 0.95)
 True
 >>> int(model.selected_features_.sum()) < 30
 True""",
     )
     _network_class = RegMLPClassifier
 
-    @_search_parameters(RegMLPClassifier)
     def __init__(
-        self, *, reg_lambdas=20, cv=None, n_jobs=None, selection="best", refit=True
+        self,
+        hidden_layer_sizes=(100,),
+        *,
+        activation="relu",
+        penalty="l2",
+        l1_ratio=0.5,
+        decay_mode="auto",
+        penalize_intercepts=False,
+        class_weight=None,
+        solver="adam",
+        learning_rate_init=0.001,
+        learning_rate="constant",
+        power_t=0.5,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        rho=0.9,
+        epsilon=1e-8,
+        batch_size="auto",
+        max_iter=200,
+        max_fun=15000,
+        tol=1e-4,
+        shuffle=True,
+        random_state=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        scoring=None,
+        verbose=False,
+        reg_lambdas=20,
+        eps=1e-3,
+        cv=None,
+        n_jobs=None,
+        selection="best",
+        refit=True,
     ):
-        """Takes the parameters of the network as well."""
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.penalty = penalty
+        self.l1_ratio = l1_ratio
+        self.decay_mode = decay_mode
+        self.penalize_intercepts = penalize_intercepts
+        self.class_weight = class_weight
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.rho = rho
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_fun = max_fun
+        self.tol = tol
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.scoring = scoring
+        self.verbose = verbose
+        self.reg_lambdas = reg_lambdas
+        self.eps = eps
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.selection = selection
+        self.refit = refit
 
 
 class RegMLPRegressorCV(_SearchCV, RegMLPRegressor):
-    __doc__ = _search_docstring(
+    __doc__ = _docs.search_docstring(
         "`RegMLPRegressor` with lambda chosen by cross-validation.",
         _docs.REGRESSOR,
         "RegMLPRegressor",
@@ -513,8 +549,77 @@ True""",
     )
     _network_class = RegMLPRegressor
 
-    @_search_parameters(RegMLPRegressor)
     def __init__(
-        self, *, reg_lambdas=20, cv=None, n_jobs=None, selection="best", refit=True
+        self,
+        hidden_layer_sizes=(100,),
+        *,
+        activation="relu",
+        penalty="l2",
+        l1_ratio=0.5,
+        decay_mode="auto",
+        penalize_intercepts=False,
+        loss="squared_error",
+        quantile=0.5,
+        solver="adam",
+        learning_rate_init=0.001,
+        learning_rate="constant",
+        power_t=0.5,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        rho=0.9,
+        epsilon=1e-8,
+        batch_size="auto",
+        max_iter=200,
+        max_fun=15000,
+        tol=1e-4,
+        shuffle=True,
+        random_state=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        scoring=None,
+        verbose=False,
+        reg_lambdas=20,
+        eps=1e-3,
+        cv=None,
+        n_jobs=None,
+        selection="best",
+        refit=True,
     ):
-        """Takes the parameters of the network as well."""
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.penalty = penalty
+        self.l1_ratio = l1_ratio
+        self.decay_mode = decay_mode
+        self.penalize_intercepts = penalize_intercepts
+        self.loss = loss
+        self.quantile = quantile
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.rho = rho
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_fun = max_fun
+        self.tol = tol
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.scoring = scoring
+        self.verbose = verbose
+        self.reg_lambdas = reg_lambdas
+        self.eps = eps
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.selection = selection
+        self.refit = refit

@@ -1,25 +1,20 @@
-"""Checks of parameters, data and weights.
+"""Checks of parameters.
 
-Every message names the parameter or the data, the value and what is allowed.
+Every message names the parameter, its value and what is allowed.
 """
 
-import warnings
 from itertools import pairwise
-from numbers import Real
 
 import numpy as np
-from scipy import sparse
 from sklearn import utils
 from sklearn.metrics import check_scoring
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import validate_data
 
-from skreg import _split
 from skreg._network import ACTIVATIONS
 from skreg._numbers import as_float, is_boolean, is_integer
 from skreg._penalty import check_methods
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
+from skreg._warnings import warn
 from skreg.losses import REGRESSION_LOSSES
 from skreg.penalties import GroupLasso, check_penalty, without_groups
 
@@ -298,12 +293,11 @@ def warn_if_vacuous(penalties, lam):
     grouped = isinstance(first, GroupLasso) and first.by == "inputs" and lam[0] > 0
     free = [p is None or strength == 0 for p, strength in zip(penalties, lam)]
     if grouped and any(free[1:]):
-        warnings.warn(
+        warn(
             f"penalty={first!r} acts on the inputs, but layer "
             f"{free.index(True, 1) + 1} is not penalized: the network can shrink its "
             "first layer and grow that one, and no input is dropped. Penalize every "
-            "layer, for instance by penalty=[GroupLasso(), L2()].",
-            stacklevel=5,
+            "layer, for instance by penalty=[GroupLasso(), L2()]."
         )
 
 
@@ -324,134 +318,3 @@ def check_reg_lambda(estimator, n_layers):
             f"a float, or a sequence with one value per layer (here {n_layers})",
         )
     return np.array(values)
-
-
-def check_X_y(estimator, X, y, reset, **y_options):
-    """Validate training data; X keeps float32 and is not copied without need."""
-    return validate_data(
-        estimator,
-        X,
-        y,
-        reset=reset,
-        accept_sparse="csr",
-        dtype=(np.float64, np.float32),
-        order="C",
-        multi_output=True,
-        **y_options,
-    )
-
-
-def check_X(estimator, X):
-    """Validate X against the fitted features."""
-    return validate_data(
-        estimator,
-        X,
-        reset=False,
-        accept_sparse="csr",
-        dtype=(np.float64, np.float32),
-        order="C",
-    )
-
-
-def core_matrix(X, dtype):
-    """Return X as the compiled core reads it: C-ordered, or CSR with its index types.
-
-    X of more precision than `dtype` is converted; nothing else copies the values.
-    """
-    if X.dtype.itemsize > np.dtype(dtype).itemsize:
-        X = X.astype(dtype)
-    if not sparse.issparse(X):
-        return np.ascontiguousarray(X)
-    X = X.tocsr()
-    out = sparse.csr_matrix(X.shape, dtype=X.dtype)
-    out.data = np.ascontiguousarray(X.data)
-    # A cast would turn indices of 64 bits that are too large into others.
-    if X.indices.itemsize > 4 and X.indices.size > 0:
-        if X.indices.min() < 0 or X.indices.max() >= X.shape[1]:
-            raise ValueError(
-                f"X is no valid CSR matrix: indices must be in [0, {X.shape[1]})."
-            )
-    out.indices = X.indices.astype(np.int32, copy=False)
-    out.indptr = X.indptr.astype(np.int64, copy=False)
-    return out
-
-
-def check_sample_weight(sample_weight, X, name="sample_weight"):
-    """Return weights of shape (n,) as float64, or None.
-
-    Raises
-    ------
-    ValueError
-        If they are of the wrong length, negative, not finite, or all zero.
-    """
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(X.shape[0], sample_weight)
-    weights = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        input_name=name,
-        ensure_min_samples=0,
-    )
-    if weights.ndim != 1:
-        raise ValueError(f"{name} must be 1D: one weight per row of X.")
-    if weights.shape[0] != X.shape[0]:
-        raise ValueError(
-            f"{name} has {weights.shape[0]} entries, but X has {X.shape[0]} rows: "
-            f"{name}.shape == {weights.shape}, expected {(X.shape[0],)}!"
-        )
-    if (weights < 0).any():
-        raise ValueError(f"Negative values in data passed to {name!r}.")
-    if not (weights > 0).any():
-        raise ValueError(
-            "Sample weights must contain at least one non-zero number: all entries of "
-            f"{name} are 0."
-        )
-    return moderate(weights)
-
-
-def moderate(weights):
-    """Return weights whose sums, and their inverses, are finite in single precision.
-
-    Only ratios of weights matter; those in a usual range are returned unchanged.
-    """
-    largest = weights.max()
-    return weights if 1e-20 < largest < 1e20 else weights / largest
-
-
-def check_target_range(targets, dtype, name="y"):
-    """Raise a ValueError where targets are infinite in the precision of the network."""
-    largest = np.abs(targets).max()
-    if largest > np.finfo(dtype).max:
-        raise ValueError(
-            f"{name} has values up to {largest:.2g}, but X is {np.dtype(dtype)} and "
-            f"so is the network: at most {np.finfo(dtype).max:.2g} fits. Scale "
-            f"{name}, or pass X as float64."
-        )
-
-
-def check_validation_data(estimator, X_val, y_val, sample_weight_val):
-    """Return X_val and weights of a validation set given by the user, or Nones."""
-    if X_val is None and y_val is None:
-        if sample_weight_val is not None:
-            raise ValueError("sample_weight_val is given without X_val and y_val.")
-        return None, None
-    if X_val is None or y_val is None:
-        given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
-        raise ValueError(f"{given} is given, but {missing} is not.")
-    if not estimator.early_stopping:
-        raise ValueError(
-            "X_val and y_val are only used with early_stopping=True. Got "
-            "early_stopping=False."
-        )
-    X_val = check_X(estimator, X_val)
-    check_consistent_length(X_val, y_val)
-    return X_val, check_sample_weight(sample_weight_val, X_val, "sample_weight_val")
-
-
-def split_rows(X, y, sample_weight, validation_fraction, stratify, rng):
-    """Draw the rows of early stopping, see `skreg._split.split_rows`."""
-    n_rows = X.shape[0]
-    return _split.split_rows(n_rows, sample_weight, validation_fraction, stratify, rng)

@@ -24,7 +24,9 @@ from skreg._drawing import (
     lambda_axis,
     log_axis,
 )
+from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
+from skreg._optimizers import Optimizer
 from skreg._path import RegMLPPath
 from skreg._problem import Problem
 from skreg._solvers._decay import resolve_decay_mode
@@ -248,7 +250,7 @@ class LambdaValidationDisplay(FittedDisplay):
             "reg_lambdas": estimator.reg_lambdas_,
             "scores": estimator.mean_scores_,
             "train_scores": getattr(estimator, "train_scores_", None),
-            "std_error": estimator.std_error_,
+            "std_error": estimator.std_errors_,
             "reg_lambda": estimator.reg_lambda_,
             "score_name": _score_name(estimator),
         }
@@ -650,8 +652,10 @@ def _trajectory(penalty, mode, weight, lam, n_steps, solver, **rates):
         return np.full(n_steps + 1, np.nan)
     network, loss = Network((1, 1), "identity"), regression_loss("squared_error")
     zero = np.zeros((1, 1))
-    problem = Problem(zero, zero, None, network, loss, (penalty,))
-    one_step = Stochastic(solver, (mode,), 1, 1, nesterovs_momentum=False, **rates)
+    problem = Problem(CompiledRows(zero, zero, None, loss, 1), network, (penalty,))
+    rate = rates.pop("learning_rate_init")
+    optimizer = Optimizer.of(solver, nesterovs_momentum=False, **rates)
+    one_step = Stochastic(solver, optimizer, (mode,), 1, 1, learning_rate_init=rate)
     theta, state, path = np.array([float(weight), 0.0]), None, [weight]
     for _ in range(n_steps):
         monitor = Monitor(0.0, np.inf)

@@ -131,7 +131,7 @@ class L2(_BuiltIn):
         return Form(l2=self._by_row(lam, 2))
 
 
-class L1(Penalty):
+class L1(_BuiltIn):
     """Lasso penalty [1]: ``λ Σ |w|``.
 
     Subgradient λ sign(w), prox S(w, tλ), shrink S(w, ηλ). The shrink is the exact flow

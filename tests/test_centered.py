@@ -6,10 +6,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime
 
 from skreg._network import Network
-from skreg._problem import Problem
 from skreg._solvers._centered import Centered
 from skreg.losses import REGRESSION_LOSSES
 from skreg.penalties import ElasticNet
+from tests.cases import make_problem
 
 LAM = np.array([0.3, 0.1])
 
@@ -20,26 +20,28 @@ def make(rows=None, n=12):
     X, y = rng.normal(5, 1, size=(n, 3)), rng.normal(size=(n, 2))
     s = rng.uniform(0.5, 2, size=n)
     loss = REGRESSION_LOSSES["squared_error"]
-    problem = Problem(X, y, s, network, loss, (ElasticNet(0.5),) * 2, rows=rows)
+    problem = make_problem(X, y, s, network, loss, (ElasticNet(0.5),) * 2, rows=rows)
     theta = rng.uniform(-1, 1, size=network.n_parameters)
     return problem, X, s, theta
 
 
 def center(problem):
-    return Centered(problem.composite(LAM), problem.network, problem.input_mean)
+    return Centered(problem.composite(LAM), problem.network, problem.data.input_mean)
 
 
 @pytest.mark.parametrize("rows", [None, np.array([0, 5, 7])])
 def test_mean_of_the_training_rows(rows):
     problem, X, s, _ = make(rows)
     rows = slice(None) if rows is None else rows
-    assert_allclose(problem.input_mean, np.average(X[rows], axis=0, weights=s[rows]))
+    assert_allclose(
+        problem.data.input_mean, np.average(X[rows], axis=0, weights=s[rows])
+    )
 
 
 def test_mean_in_passes(monkeypatch):
-    monkeypatch.setattr("skreg._problem._ROWS_PER_PASS", 5)
+    monkeypatch.setattr("skreg._engines._compiled._ROWS_PER_PASS", 5)
     problem, X, s, _ = make()
-    assert_allclose(problem.input_mean, np.average(X, axis=0, weights=s))
+    assert_allclose(problem.data.input_mean, np.average(X, axis=0, weights=s))
 
 
 def test_there_and_back():

@@ -25,8 +25,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from skreg import RegMLPClassifier, RegMLPRegressor
 from skreg._core import loss_gradient
 from skreg._network import Network
-from skreg._problem import Problem
 from skreg.losses import regression_loss
+from tests.cases import compile_network, make_problem
 
 # Runs of a fixed number of epochs end at max_iter, here on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -268,20 +268,22 @@ def test_mean_of_batch_gradients_is_the_full_gradient(batch_size, rows):
     X, y = rng.normal(size=(n_all, 5)), rng.normal(size=(n_all, 2))
     s = rng.exponential(size=n_all)
     network = Network(units, "tanh")
-    problem = Problem(
+    problem = make_problem(
         X, y, s, network, regression_loss("squared_error"), (None,) * 3, rows=rows
     )
     theta = network.initial_theta(rng, np.float64)
-    net, scratch = problem.compile(batch_size)
+    net, scratch = compile_network(
+        network, batch_size, problem.dtype, problem.data.loss, problem.data.n_targets
+    )
     order = np.arange(n_all) if rows is None else rows.copy()
     rng.shuffle(order)
-    scale = problem.n_rows / problem.weight_sum / batch_size
+    scale = problem.data.n_rows / problem.data.weight_sum / batch_size
     gradients, loss_total = [], 0.0
-    for start in range(0, problem.n_rows, batch_size):
+    for start in range(0, problem.data.n_rows, batch_size):
         grad = np.empty_like(theta)
         loss_total += loss_gradient(
             net,
-            problem.data,
+            problem.data._data,
             order,
             start,
             start + batch_size,
@@ -294,7 +296,7 @@ def test_mean_of_batch_gradients_is_the_full_gradient(batch_size, rows):
 
     value, full = problem.data_value_grad(theta)
     assert_allclose(np.mean(gradients, axis=0), full, rtol=0, atol=1e-12)
-    assert_allclose(problem.mean_loss(loss_total), value, rtol=1e-12)
+    assert_allclose(problem.data._mean(loss_total), value, rtol=1e-12)
 
 
 # 9. Trajectories of scikit-learn ----------------------------------------------------

@@ -17,12 +17,13 @@ from scipy import sparse, special
 
 from skreg import RegMLPClassifier
 from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions, train
+from skreg._engines._rules import Term, compile_rule
+from skreg._matrix import engine_matrix
 from skreg._network import ACTIVATIONS, Network
-from skreg._rules import Term, compile_rule
-from skreg._validation import core_matrix
+from skreg._optimizers import METHODS
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
 from skreg.penalties import L1, L2, MCP, GroupLasso, SparseGroupLasso
-from tests import naive
+from tests import cases, naive
 
 N_ROWS, N_INPUTS = 9, 3
 HIDDEN = [(), (4,), (4, 3)]
@@ -87,8 +88,8 @@ class Case:
         data = Data(X, dtype, self.y.astype(dtype), s)
         n = X.shape[0] if rows is None else len(rows)
         start, stop = (0, n) if bounds is None else bounds
-        net, scratch = self.network.compile(
-            capacity or n, dtype, self.loss, self.y.shape[1]
+        net, scratch = cases.compile_network(
+            self.network, capacity or n, dtype, self.loss, self.y.shape[1]
         )
         grad = np.full_like(theta, np.nan)
         total = loss_gradient(net, data, rows, start, stop, theta, grad, scale, scratch)
@@ -102,9 +103,9 @@ class Case:
         for depth in range(1, network.n_layers):
             below = Network(network.units[: depth + 1], network.activation)
             part = below.pack(coefs[:depth], intercepts[:depth], np.float64)
-            gaps.append(np.abs(below.raw_predictions(self.X, part)).min())
+            gaps.append(np.abs(cases.raw_predictions(below, self.X, part)).min())
         if self.y.shape[1] == network.units[-1]:
-            residual = np.abs(network.raw_predictions(self.X, theta) - self.y)
+            residual = np.abs(cases.raw_predictions(network, self.X, theta) - self.y)
             gaps += [residual.min(), np.abs(residual - 1).min()]  # huber's threshold
         return min(gaps)
 
@@ -213,7 +214,9 @@ def test_gradient_is_scaled_and_the_sum_is_not(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_forward_pass_alone_gives_the_same_sum(loss):
     case = Case(loss)
-    net, scratch = case.network.compile(4, np.float64, case.loss, case.y.shape[1])
+    net, scratch = cases.compile_network(
+        case.network, 4, np.float64, case.loss, case.y.shape[1]
+    )
     data = Data(case.X, np.dtype(float), case.y, case.s)
     total = loss_sum(net, data, case.theta, scratch)
     assert_allclose(total, case.value_grad()[0], rtol=1e-14)
@@ -227,7 +230,7 @@ def loss_at(loss, y, f, dtype=np.float64):
     f, y = np.atleast_2d(f).astype(dtype), np.atleast_2d(y).astype(dtype)
     network = Network((1, f.shape[1]), "identity")
     theta = network.pack([np.zeros((1, f.shape[1]))], [f[0]], f.dtype)
-    net, scratch = network.compile(1, f.dtype, loss, y.shape[1])
+    net, scratch = cases.compile_network(network, 1, f.dtype, loss, y.shape[1])
     grad = np.empty_like(theta)
     data = Data(np.zeros((1, 1), dtype), f.dtype, y)
     total = loss_gradient(net, data, None, 0, 1, theta, grad, 1.0, scratch)
@@ -295,7 +298,7 @@ def test_multinomial_loss_of_many_rows_is_the_sum_of_its_rows(weighted):
     case = Case("multiclass", hidden=(), n=3000)
     case.theta *= 1e-3  # each sum of three exponentials is about 3: 3^3000 in all
     value, _ = case.value_grad(weighted=weighted)
-    f = case.network.raw_predictions(case.X, case.theta)
+    f = cases.raw_predictions(case.network, case.X, case.theta)
     rows = special.logsumexp(f, axis=1) - f[np.arange(3000), case.y[:, 0].astype(int)]
     assert_allclose(value, rows @ (case.s if weighted else np.ones(3000)), rtol=1e-12)
 
@@ -317,7 +320,7 @@ def activation_at(name, z):
     """phi(z): a network of weights 1 and intercepts 0."""
     network = Network((1, 1, 1), name)
     theta = network.pack([np.ones((1, 1))] * 2, [np.zeros(1)] * 2, z.dtype)
-    return network.raw_predictions(np.ascontiguousarray(z[:, None]), theta)[:, 0]
+    return cases.raw_predictions(network, np.ascontiguousarray(z[:, None]), theta)[:, 0]
 
 
 def slope_at(name, z):
@@ -326,7 +329,7 @@ def slope_at(name, z):
     network = Network((1, k, 1), name)
     theta = network.pack([np.zeros((1, k)), np.ones((k, 1))], [z, np.zeros(1)], z.dtype)
     gamma = REGRESSION_LOSSES["gamma"]  # 1 - y e^-f, for y = 0
-    net, scratch = network.compile(1, z.dtype, gamma, 1)
+    net, scratch = cases.compile_network(network, 1, z.dtype, gamma, 1)
     zero = np.zeros((1, 1), z.dtype)
     grad = np.empty_like(theta)
     data = Data(zero, z.dtype, zero)
@@ -597,7 +600,7 @@ def test_raw_predictions_equal_the_formula(name, is_sparse, dtype):
     for W, b in zip(coefs[:-1], intercepts[:-1]):
         A = FORMULAS[name][0](A.astype(float) @ W + b)
     expected = A @ coefs[-1] + intercepts[-1]
-    actual = case.network.raw_predictions(X, theta)
+    actual = cases.raw_predictions(case.network, X, theta)
     assert actual.dtype == dtype
     assert_close_as_a_whole(actual, expected, 10 * np.finfo(dtype).eps)
 
@@ -631,7 +634,9 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
             [dU, dV], [(delta @ V.T).sum(axis=0), delta.sum(axis=0)], float
         )
         loss = REGRESSION_LOSSES["squared_error"]
-        net, scratch = network.compile(-(-n // blocks), dtype, loss, units[-1])
+        net, scratch = cases.compile_network(
+            network, -(-n // blocks), dtype, loss, units[-1]
+        )
         data = Data(X.astype(dtype), np.dtype(dtype), y.astype(dtype))
         grad = np.empty(theta.size, dtype)
         args = (net, data, None, 0, n, theta.astype(dtype), grad, 1.0, scratch)
@@ -661,8 +666,8 @@ def test_a_prediction_does_not_depend_on_its_place(activation, units, n_rows, dt
         rng.normal(size=(n_rows, units[0])).astype(dtype),
         rng.permutation(n_rows),
     )
-    expected = network.raw_predictions(X, theta)[order]
-    assert_array_equal(network.raw_predictions(X[order], theta), expected)
+    expected = cases.raw_predictions(network, X, theta)[order]
+    assert_array_equal(cases.raw_predictions(network, X[order], theta), expected)
 
 
 @PRECISIONS
@@ -671,11 +676,11 @@ def test_an_overflow_stays_in_its_row(units, dtype):
     network = Network(units, "identity")
     theta = np.ones(network.n_parameters, dtype)
     X = np.ones((11, units[0]), dtype)
-    expected = network.raw_predictions(X, theta)
+    expected = cases.raw_predictions(network, X, theta)
     for row in range(len(X)):
         Z = X.copy()
         Z[row] = np.finfo(dtype).max
-        actual = network.raw_predictions(Z, theta)
+        actual = cases.raw_predictions(network, Z, theta)
         assert np.isinf(actual[row]).all()
         others = np.arange(len(X)) != row
         assert_array_equal(actual[others], expected[others])
@@ -684,10 +689,12 @@ def test_an_overflow_stays_in_its_row(units, dtype):
 @pytest.mark.parametrize("capacity", [1, 4, N_ROWS, 100])
 def test_raw_predictions_do_not_depend_on_the_blocks(capacity):
     case = Case("multiclass", hidden=(4, 3))
-    net, scratch = case.network.compile(capacity, np.dtype(float))
+    net, scratch = cases.compile_network(case.network, capacity, np.dtype(float))
     out = np.full((N_ROWS, 3), np.nan)
     raw_predictions(net, Data(case.X, np.dtype(float)), case.theta, out, scratch)
-    assert_allclose(out, case.network.raw_predictions(case.X, case.theta), rtol=1e-13)
+    assert_allclose(
+        out, cases.raw_predictions(case.network, case.X, case.theta), rtol=1e-13
+    )
 
 
 def test_inputs_may_be_read_only():
@@ -696,7 +703,9 @@ def test_inputs_may_be_read_only():
     for array in (case.X, case.y, case.s, case.theta):
         array.flags.writeable = False
     data = Data(case.X, np.dtype(float), case.y, case.s)
-    net, scratch = case.network.compile(N_ROWS, np.dtype(float), case.loss, 2)
+    net, scratch = cases.compile_network(
+        case.network, N_ROWS, np.dtype(float), case.loss, 2
+    )
     grad = np.empty(case.theta.size)
     rows = np.arange(N_ROWS)
     rows.flags.writeable = False
@@ -717,7 +726,7 @@ def with_room(array):
 def sound_arguments(dtype=np.float64):
     """Arguments of `loss_gradient` by name, each in the middle of a larger array."""
     case, dtype = Case("squared_error"), np.dtype(dtype)
-    net, scratch = case.network.compile(N_ROWS, dtype, case.loss, 2)
+    net, scratch = cases.compile_network(case.network, N_ROWS, dtype, case.loss, 2)
     X, y, theta = (with_room(a.astype(dtype)) for a in (case.X, case.y, case.theta))
     return case, {
         "net": net,
@@ -832,7 +841,7 @@ def test_csr_of_other_index_types_raises(name):
 @pytest.mark.parametrize("shape", [(N_ROWS - 1, 2), (N_ROWS, 1), (N_ROWS, 3)])
 def test_raw_predictions_into_an_array_of_the_wrong_shape_raise(shape):
     case = Case("squared_error")
-    net, scratch = case.network.compile(N_ROWS, np.dtype(float))
+    net, scratch = cases.compile_network(case.network, N_ROWS, np.dtype(float))
     out = np.empty(100)[: shape[0] * shape[1]].reshape(shape)
     with pytest.raises(ValueError):
         raw_predictions(net, Data(case.X, np.dtype(float)), case.theta, out, scratch)
@@ -842,7 +851,8 @@ def test_a_network_needs_room_for_one_row():
     # In a process of its own: a division by zero in C ends it.
     code = (
         "import numpy as np; from skreg._network import Network; "
-        "out = Network((2, 1), 'relu').raw_predictions(np.ones((0, 2)), np.ones(3)); "
+        "from skreg._engines._compiled import predict_raw; "
+        "out = predict_raw(Network((2, 1), 'relu'), np.ones(3), np.ones((0, 2))); "
         "assert out.shape == (0, 1)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -866,8 +876,8 @@ def test_products_of_any_size(units, n, dtype):
     params = [rng.normal(size=shape) / shape[0] ** 0.5 for shape in network.shapes]
     params += [rng.normal(size=size) for size in units[1:]]
     theta = np.concatenate([p.ravel() for p in params]).astype(dtype)
-    net, scratch = network.compile(
-        n, np.dtype(dtype), REGRESSION_LOSSES["squared_error"], units[-1]
+    net, scratch = cases.compile_network(
+        network, n, np.dtype(dtype), REGRESSION_LOSSES["squared_error"], units[-1]
     )
     data = Data(X.astype(dtype), np.dtype(dtype), y.astype(dtype))
     grad = np.full_like(theta, np.nan)
@@ -889,7 +899,9 @@ def test_training_makes_no_denormal_numbers():
     for _ in range(1500):
         model.partial_fit(X, X[:, 0] > 0)
     tiny = np.finfo(np.float32).tiny
-    for moment in (model._solver_state.first, model._solver_state.second):
+    moments = model.fitted_.state.moments
+    assert set(moments) == {"first", "second"}
+    for moment in moments.values():
         assert (moment == 0).any()
         assert not ((moment != 0) & (np.abs(moment) < tiny)).any()
     assert np.float32(tiny) / 2 > 0  # and the thread that trained counts them again
@@ -920,10 +932,13 @@ def threaded_results(units, method, penalty, dtype, is_sparse, n_threads):
     kind, mode = THREAD_PENALTIES[penalty]
     blocks = zip(network.slices[: network.n_layers], network.shapes)
     terms = [Term(kind, 1e-3, mode, *block) for block in blocks if kind is not None]
-    rule, others = compile_rule(terms, network.slices, method, (0.9, 0.9, 0.99, 1e-6))
+    code, hyper = METHODS[method].code, (0.9, 0.9, 0.99, 1e-6)
+    rule, others = compile_rule(terms, network.slices, code, hyper)
     assert not others
     theta = network.initial_theta(rng, dtype)
-    net, scratch = network.compile(350, dtype, REGRESSION_LOSSES["huber"], units[-1])
+    net, scratch = cases.compile_network(
+        network, 350, dtype, REGRESSION_LOSSES["huber"], units[-1]
+    )
     grad, first, second = (np.zeros_like(theta) for _ in range(3))
     order, out = rng.permutation(800), np.empty((800, units[-1]), dtype)
     run = (net, data, order, 0, 800)
@@ -998,7 +1013,7 @@ def test_indices_of_64_bits_are_checked_before_they_are_cast(index):
     X.indices = X.indices.astype(np.int64)
     X.indices[3] = index
     with pytest.raises(ValueError, match=r"indices must be in \[0, 5\)"):
-        core_matrix(X, np.float64)
+        engine_matrix(X, np.float64)
 
 
 @pytest.mark.parametrize("row", [N_ROWS, -1, 2**62])

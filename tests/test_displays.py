@@ -338,7 +338,7 @@ def test_path_of_a_search_has_its_grid_choice_and_names(plt, frame, is_classifie
 @pytest.mark.parametrize("kind, layer", [("inputs", 0), ("weights", -1), ("units", 1)])
 def test_path_of_networks_can_be_drawn(plt, frame, kind, layer):
     network = RegMLPRegressor((3,), penalty="l1", solver="lbfgs", random_state=0)
-    path = reg_mlp_path(*frame, estimator=network, reg_lambdas=GRID)
+    path = reg_mlp_path(network, *frame, reg_lambdas=GRID)
     display = LambdaPathDisplay.from_estimator(path, kind=kind, layer=layer)
     assert_array_equal(display.reg_lambdas, path.reg_lambdas)
     again = LambdaPathDisplay(path.reg_lambdas, path.coefs, kind=kind, layer=layer)
@@ -418,7 +418,7 @@ def test_scores_of_a_search_are_those_stored(
     model = search(frame, **options)
     display = LambdaValidationDisplay.from_estimator(model)
     assert_array_equal(display.scores, model.mean_scores_)
-    assert_array_equal(display.std_error, model.std_error_)
+    assert_array_equal(display.std_error, model.std_errors_)
     assert_allclose(display.train_scores, model.train_scores_.mean(axis=0))
     assert display.ax_.get_ylabel() == ("accuracy" if is_classifier else "R²")
     texts = legend_texts(display.ax_)

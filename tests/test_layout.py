@@ -14,14 +14,26 @@ ROOT = Path(skreg.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
-    {"_core", "_groups"},
-    {"losses", "penalties", "_network", "_lambda", "_threads", "_compat", "_docs"},
-    {"_optimizers"},
-    {"_rules", "_engines"},
+    {"_core", "_forms", "_groups", "_numbers", "_matrix", "_repr", "_warnings"},
+    {
+        "losses",
+        "_penalty",
+        "penalties",
+        "_network",
+        "_lambda",
+        "_optimizers",
+        "_threads",
+        "_compat",
+        "_docs",
+        "_split",
+    },
+    {"_engines"},
     {"_problem"},
     {"_solvers"},
-    {"_validation", "_prune", "_export", "_base", "_mlp"},
-    {"_path"},  # and whatever else builds on the estimators
+    {"_validation", "_task", "_rows", "_prune", "_fitted"},
+    {"_training"},
+    {"_export", "_base", "_mlp"},
+    {"_grid", "_walk", "_path"},  # and whatever else builds on the estimators
     {"_drawing", "displays"},
     {"__init__"},
 ]
@@ -102,7 +114,14 @@ def test_no_two_modules_import_each_other():
 
 def test_losses_penalties_and_network_do_not_know_each_other():
     for module in ("losses", "penalties", "_network"):
-        assert set(own_imports(module)) <= {"_core", "_groups", "_repr"}
+        assert set(own_imports(module)) <= {
+            "_core",
+            "_forms",
+            "_groups",
+            "_numbers",
+            "_penalty",
+            "_repr",
+        }
 
 
 @over_modules([m for m in MODULES if m.split(".")[0] in ("_core", "_solvers")])

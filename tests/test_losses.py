@@ -13,8 +13,8 @@ from sklearn.metrics import (
 )
 
 from skreg._network import Network
-from skreg._problem import Problem
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
+from tests.cases import make_problem
 
 BINARY, MULTICLASS = (CLASSIFICATION_LOSSES[k] for k in ("binary", "multiclass"))
 MULTILABEL = CLASSIFICATION_LOSSES["multilabel-indicator"]
@@ -29,7 +29,7 @@ def mean_loss(loss, y, f, sample_weight=None):
     y, f = (np.asarray(a, float).reshape(len(a), -1) for a in (y, f))
     network = Network((f.shape[1], f.shape[1]), "identity")
     theta = network.pack([np.eye(f.shape[1])], [np.zeros(f.shape[1])], float)
-    return Problem(f, y, sample_weight, network, loss, (None,)).data_value(theta)
+    return make_problem(f, y, sample_weight, network, loss, (None,)).data_value(theta)
 
 
 @pytest.mark.parametrize(

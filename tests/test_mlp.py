@@ -21,8 +21,8 @@ from sklearn.utils import compute_sample_weight
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._engines import _compiled
 from skreg._network import ACTIVATIONS
-from skreg._solvers import _stochastic
 from skreg._solvers._schedules import SCHEDULES
 from skreg._split import split_rows
 from skreg.losses import REGRESSION_LOSSES
@@ -822,9 +822,9 @@ def interrupt_batch(monkeypatch):
     """Function that interrupts the n-th mini-batch from now on."""
 
     def interrupt(n):
-        train = InterruptAtCall(_stochastic.train, n)
-        monkeypatch.setattr(_stochastic, "_FLOPS_PER_CALL", 1)
-        monkeypatch.setattr(_stochastic, "train", train)
+        train = InterruptAtCall(_compiled.train, n)
+        monkeypatch.setattr(_compiled, "_FLOPS_PER_CALL", 1)
+        monkeypatch.setattr(_compiled, "train", train)
 
     yield interrupt
 

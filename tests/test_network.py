@@ -6,7 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+from skreg._engines._compiled import block_rows
 from skreg._network import ACTIVATIONS, Network
+from tests.cases import raw_predictions
 
 NETWORK = Network((3, 4, 2), "tanh")
 COEFS = [np.arange(12.0).reshape(3, 4), np.arange(12.0, 20.0).reshape(4, 2)]
@@ -136,7 +138,7 @@ def test_raw_predictions_are_the_output_layer_before_its_activation():
     X = np.random.default_rng(1).normal(size=(7, 3))
     (W_1, W_2), (b_1, b_2) = NETWORK.coefs(theta), NETWORK.intercepts(theta)
     expected = np.tanh(X @ W_1 + b_1) @ W_2 + b_2
-    assert_allclose(NETWORK.raw_predictions(X, theta), expected, rtol=1e-13)
+    assert_allclose(raw_predictions(NETWORK, X, theta), expected, rtol=1e-13)
 
 
 def test_order_of_the_activations_matches_the_codes_of_the_core():
@@ -153,13 +155,13 @@ def test_order_of_the_activations_matches_the_codes_of_the_core():
     }
     assert tuple(expected) == ACTIVATIONS
     for name, values in expected.items():
-        raw = Network((1, 1, 1), name).raw_predictions(z, np.array([1.0, 1, 0, 0]))
+        raw = raw_predictions(Network((1, 1, 1), name), z, np.array([1.0, 1, 0, 0]))
         assert_allclose(raw[:, 0], values, rtol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_raw_predictions_have_the_precision_of_theta(dtype):
-    raw = NETWORK.raw_predictions(np.ones((5, 3), np.float32), np.ones(26, dtype))
+    raw = raw_predictions(NETWORK, np.ones((5, 3), np.float32), np.ones(26, dtype))
     assert raw.dtype == dtype
     assert raw.shape == (5, 2)
 
@@ -169,16 +171,16 @@ def test_large_inputs_are_predicted_in_blocks_with_the_same_result():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1100, 1000)).astype(np.float32)
     theta = network.initial_theta(np.random.RandomState(0), np.float32)
-    assert network.block_rows(1100) < 1100
-    blocks = network.raw_predictions(X, theta)
-    assert_allclose(network.raw_predictions(X[:64], theta), blocks[:64], atol=1e-4)
-    assert_allclose(network.raw_predictions(X[-9:], theta), blocks[-9:], atol=1e-4)
+    assert block_rows(network, 1100) < 1100
+    blocks = raw_predictions(network, X, theta)
+    assert_allclose(raw_predictions(network, X[:64], theta), blocks[:64], atol=1e-4)
+    assert_allclose(raw_predictions(network, X[-9:], theta), blocks[-9:], atol=1e-4)
 
 
 @pytest.mark.parametrize("units", [(3, 1), (784, 256, 10), (10**6, 1)])
 def test_blocks_bound_the_memory_of_a_pass(units):
     network = Network(units, "relu")
     for n_rows in (1, 100, 10**9):
-        rows = network.block_rows(n_rows)
+        rows = block_rows(network, n_rows)
         assert 1 <= rows <= n_rows
         assert rows == n_rows or rows * sum(units) <= max(2**18, 64 * sum(units))

@@ -39,7 +39,7 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
-from skreg._path import Walk
+from skreg._walk import Walk
 from skreg.penalties import L1, L2, MCP, GroupLasso
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -63,7 +63,7 @@ def cancer():
 
 def linear_path(X, y, network=RegMLPRegressor, reg_lambdas=30, **params):
     model = network((), **EXACT | params)
-    return reg_mlp_path(X, y, estimator=model, reg_lambdas=reg_lambdas)
+    return reg_mlp_path(model, X, y, reg_lambdas=reg_lambdas)
 
 
 def first_column(path):
@@ -114,11 +114,9 @@ def test_automatic_grid_of_classifiers(kind, request):
     X, y = request.getfixturevalue(kind)
     weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
     model = RegMLPClassifier((), penalty="l1", **EXACT)
-    top = reg_mlp_path(
-        X, y, estimator=model, reg_lambdas=2, sample_weight=weight
-    ).reg_lambdas[0]
+    top = reg_mlp_path(model, X, y, reg_lambdas=2, sample_weight=weight).reg_lambdas[0]
     path = reg_mlp_path(
-        X, y, estimator=model, reg_lambdas=[top * 0.99, top], sample_weight=weight
+        model, X, y, reg_lambdas=[top * 0.99, top], sample_weight=weight
     )
     assert path.n_nonzero[0] == 0 < path.n_nonzero[1]
 
@@ -139,7 +137,7 @@ def test_automatic_grid_of_l2_reaches_from_free_to_shrunk(diabetes):
 @pytest.fixture(scope="module")
 def network_path(diabetes):
     model = RegMLPRegressor((20,), penalty="l1", **TANH)
-    return reg_mlp_path(*diabetes, estimator=model, reg_lambdas=20)
+    return reg_mlp_path(model, *diabetes, reg_lambdas=20)
 
 
 def test_objective_rises_and_weights_vanish_along_a_path(network_path):
@@ -177,9 +175,7 @@ def test_networks_are_exchanged_where_another_one_is_better(diabetes, seed):
     """ReLU networks of different branches, of which neighbors are not the best."""
     params = TANH | {"activation": "relu", "random_state": seed}
     model = RegMLPRegressor((5,), penalty="group_lasso", **params)
-    path = reg_mlp_path(
-        *diabetes, estimator=model, reg_lambdas=np.geomspace(1e-3, 1, 12)
-    )
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=np.geomspace(1e-3, 1, 12))
     values = path.penalty / path.reg_lambdas
     at_lambdas = path.data_loss + np.outer(path.reg_lambdas, values)
     assert (path.objective <= at_lambdas.min(axis=1) * (1 + 1e-12)).all()
@@ -189,7 +185,7 @@ def test_automatic_grid_goes_on_until_no_weight_is_left(diabetes):
     """The penalty of two layers grows like the root of the scale of the targets."""
     X, y = diabetes[0], 100 * diabetes[1]
     model = RegMLPRegressor((3,), penalty="l1", **TANH | {"activation": "identity"})
-    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=6)
+    path = reg_mlp_path(model, X, y, reg_lambdas=6)
     unit = linear_path(X, y, penalty="l1", reg_lambdas=2).reg_lambdas[0]
     ratio = 1e-3 ** (-1 / 5)
     assert_allclose(path.reg_lambdas[:6], unit * 1e-3 * ratio ** np.arange(6))
@@ -211,7 +207,7 @@ def test_grid_where_no_input_tells_the_target(inputs, targets, penalty, hidden):
     model = RegMLPRegressor(hidden, penalty=penalty, **TANH)
     for loss in ("squared_error", "huber"):
         model.set_params(loss=loss)
-        grid = reg_mlp_path(X, y, estimator=model, reg_lambdas=4).reg_lambdas
+        grid = reg_mlp_path(model, X, y, reg_lambdas=4).reg_lambdas
         expected = np.geomspace(1e-3, 1, 4)
         expected = expected[: len(grid)] if hidden else expected[::-1]
         assert_allclose(grid[:4], expected)
@@ -221,7 +217,7 @@ def test_intercepts_without_rounding_leave_no_gradient():
     """In single precision, the mean of 3000 equal targets is not quite the target."""
     X = np.random.default_rng(0).normal(5, 1, size=(3000, 2)).astype(np.float32)
     model = RegMLPRegressor((), penalty="l1", max_iter=1, random_state=0)
-    path = reg_mlp_path(X, np.full(3000, 0.7), estimator=model, reg_lambdas=2)
+    path = reg_mlp_path(model, X, np.full(3000, 0.7), reg_lambdas=2)
     assert_allclose(path.reg_lambdas, [1, 1e-3])
 
 
@@ -250,7 +246,7 @@ def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty)
     for seed in range(3):
         model = network((5,), penalty=penalty, **TANH | {"random_state": seed})
         grid = np.geomspace(1e-3, 0.3, 50)
-        path = reg_mlp_path(X, y, estimator=model, reg_lambdas=grid)
+        path = reg_mlp_path(model, X, y, reg_lambdas=grid)
         cold = [clone(model).set_params(reg_lambda=lam).fit(X, y) for lam in grid]
         shares.append(path.objective / [model.loss_ for model in cold])
         n_warm += path.n_iter.sum()
@@ -261,7 +257,7 @@ def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty)
 
 def test_path_of_one_lambda_is_a_cold_fit(diabetes):
     model = RegMLPRegressor((5,), penalty="l1", reg_lambda=0.01, **TANH)
-    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[0.01])
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=[0.01])
     for W, expected in zip(path.coefs[0], model.fit(*diabetes).coefs_):
         assert_array_equal(W, expected)
 
@@ -269,8 +265,7 @@ def test_path_of_one_lambda_is_a_cold_fit(diabetes):
 def test_more_starts_are_not_worse(diabetes):
     model = RegMLPRegressor((5,), penalty="l1", **TANH)
     first = [
-        reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[1e-3], n_init=n)
-        for n in (1, 3)
+        reg_mlp_path(model, *diabetes, reg_lambdas=[1e-3], n_init=n) for n in (1, 3)
     ]
     assert first[1].objective <= first[0].objective
     assert first[1].n_iter > first[0].n_iter
@@ -279,7 +274,7 @@ def test_more_starts_are_not_worse(diabetes):
 def test_fits_on_a_path_end_where_the_objective_is_flat(diabetes):
     model = RegMLPRegressor((10,), penalty="l2", **TANH | {"tol": 1e-6})
     grid = np.geomspace(1e-3, 2e-3, 2)
-    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=grid)
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=grid)
     cold = [clone(model).set_params(reg_lambda=lam).fit(*diabetes) for lam in grid]
     assert (path.objective <= [1.01 * m.loss_ for m in cold]).all()
     assert (path.n_iter < [m.n_iter_ for m in cold]).all()
@@ -291,9 +286,9 @@ def test_networks_between_neighbors_improve_a_path(cancer, monkeypatch, seed):
     params = TANH | {"penalty": "group_lasso", "random_state": seed}
     model = RegMLPClassifier((10,), **params)
     grid = np.geomspace(5e-4, 3e-3, 8)
-    path = reg_mlp_path(*cancer, estimator=model, reg_lambdas=grid)
+    path = reg_mlp_path(model, *cancer, reg_lambdas=grid)
     monkeypatch.setattr(Walk, "_bridge", lambda self, fits, stop: None)
-    without = reg_mlp_path(*cancer, estimator=model, reg_lambdas=grid)
+    without = reg_mlp_path(model, *cancer, reg_lambdas=grid)
     assert 2 in path.n_units
     assert 2 not in without.n_units
     assert (path.objective <= without.objective).all()
@@ -311,16 +306,14 @@ class Shifted(GroupLasso):
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_path_with_negative_objectives_ends(seed, monkeypatch):
     # Where J is flat depends on its size; here it shall be the same for both.
-    monkeypatch.setattr("skreg._path._FLAT", 1e-9)
-    monkeypatch.setattr("skreg._path._FLAT_FIRST", 1e-9)
+    monkeypatch.setattr("skreg._walk._FLAT", 1e-9)
+    monkeypatch.setattr("skreg._walk._FLAT_FIRST", 1e-9)
     rng = np.random.RandomState(seed)
     X, y = rng.normal(size=(10, 3)), np.exp(rng.normal(size=10))
     params = TANH | {"loss": "poisson", "penalty": Shifted(), "random_state": seed}
     grid = [0, 1e-3, 0.01, 0.1, 0.3]
     paths = [
-        reg_mlp_path(
-            X, y, estimator=RegMLPRegressor((8,), **params | change), reg_lambdas=grid
-        )
+        reg_mlp_path(RegMLPRegressor((8,), **params | change), X, y, reg_lambdas=grid)
         for change in ({}, {"penalty": GroupLasso()})
     ]
     assert paths[0].objective[-1] < 0
@@ -333,7 +326,7 @@ def test_path_with_negative_objectives_ends(seed, monkeypatch):
 @pytest.mark.parametrize("grid", [15, np.geomspace(1e-3, 1, 15)], ids=["auto", "grid"])
 def test_path_stops_where_few_are_left(diabetes, limit, grid):
     model = RegMLPRegressor((10,), penalty="group_lasso", **TANH)
-    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=grid, **limit)
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=grid, **limit)
     ((name, most),) = limit.items()
     left = path.n_features if name == "max_features" else path.n_units
     assert 0 < left[-1] <= most < left[-2]
@@ -349,9 +342,7 @@ def test_the_way_back_respects_the_limit(diabetes):
         max_iter=1000,
         random_state=5,
     )
-    path = reg_mlp_path(
-        *diabetes, estimator=model, reg_lambdas=6, eps=1e-2, max_features=6
-    )
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=6, eps=1e-2, max_features=6)
     assert path.n_features[-1] <= 6
     at_lambdas = path.data_loss + np.outer(
         path.reg_lambdas, path.penalty / path.reg_lambdas
@@ -362,15 +353,15 @@ def test_the_way_back_respects_the_limit(diabetes):
 
 def test_linear_path_stops_before_more_enter(diabetes):
     model = RegMLPRegressor((), penalty="l1", **EXACT)
-    path = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=50, max_features=3)
-    full = reg_mlp_path(*diabetes, estimator=model, reg_lambdas=50)
+    path = reg_mlp_path(model, *diabetes, reg_lambdas=50, max_features=3)
+    full = reg_mlp_path(model, *diabetes, reg_lambdas=50)
     assert path.n_features[-1] <= 3 < full.n_features[len(path.n_features)]
 
 
 def test_grid_that_ends_too_early_warns(diabetes):
     model = RegMLPRegressor((3,), penalty="l1", **TANH)
     with pytest.warns(UserWarning, match="grid ends before"):
-        reg_mlp_path(*diabetes, estimator=model, reg_lambdas=[1e-3], max_features=1)
+        reg_mlp_path(model, *diabetes, reg_lambdas=[1e-3], max_features=1)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
@@ -378,23 +369,23 @@ def test_stochastic_solvers_walk_too(binary, solver):
     model = RegMLPClassifier(
         (5,), penalty="l1", solver=solver, learning_rate_init=0.05, random_state=0
     )
-    path = reg_mlp_path(*binary, estimator=model, reg_lambdas=8)
+    path = reg_mlp_path(model, *binary, reg_lambdas=8)
     assert path.n_nonzero[0] > path.n_nonzero[-1] == 0
     X = binary[0].astype(np.float32)
-    single = reg_mlp_path(X, binary[1], estimator=model, reg_lambdas=[0.01, 0.1])
+    single = reg_mlp_path(model, X, binary[1], reg_lambdas=[0.01, 0.1])
     assert single.coefs[0][0].dtype == np.float32
 
 
 @pytest.mark.parametrize(
     ("params", "arguments", "message"),
     [
-        ({}, {"reg_lambdas": 1}, "reg_lambdas must be an int >= 2"),
-        ({}, {"reg_lambdas": [-1.0]}, "sequence of finite floats >= 0"),
-        ({}, {"reg_lambdas": "auto"}, "sequence of finite floats >= 0"),
-        ({}, {"eps": 2.0}, r"eps must be a float in \(0, 1\). Got 2.0"),
-        ({}, {"eps": "a"}, r"eps must be a float in \(0, 1\). Got 'a'"),
-        ({}, {"n_init": 0}, "n_init must be an int >= 1"),
-        ({}, {"max_features": 0}, "max_features must be an int >= 1"),
+        ({}, {"reg_lambdas": 1}, r"'reg_lambdas' must be an int in \[2, "),
+        ({}, {"reg_lambdas": [-1.0]}, "10000 finite floats >= 0"),
+        ({}, {"reg_lambdas": "auto"}, "10000 finite floats >= 0"),
+        ({}, {"eps": 2.0}, r"'eps' must be a float in \(0, 1\). Got 2.0"),
+        ({}, {"eps": "a"}, r"'eps' must be a float in \(0, 1\). Got 'a'"),
+        ({}, {"n_init": 0}, "'n_init' must be an int >= 1"),
+        ({}, {"max_features": 0}, "'max_features' must be an int >= 1"),
         ({"hidden_layer_sizes": ()}, {"max_units": 1}, "needs hidden layers"),
         ({"penalty": None}, {}, "No layer is penalized"),
         ({"tol": -1}, {}, "'tol' parameter"),
@@ -403,12 +394,12 @@ def test_stochastic_solvers_walk_too(binary, solver):
 def test_wrong_arguments_are_named(binary, params, arguments, message):
     model = RegMLPClassifier(**{"hidden_layer_sizes": (3,), **params})
     with pytest.raises(ValueError, match=message):
-        reg_mlp_path(*binary, estimator=model, **arguments)
+        reg_mlp_path(model, *binary, **arguments)
 
 
 def test_other_estimators_are_refused(binary):
     with pytest.raises(ValueError, match="must be a RegMLPClassifier"):
-        reg_mlp_path(*binary, estimator=StandardScaler())
+        reg_mlp_path(StandardScaler(), *binary)
 
 
 # Cross-validation: the choices of scikit-learn ---------------------------------------
@@ -483,7 +474,7 @@ LBFGS = SMALL | {"solver": "lbfgs", "activation": "tanh", "tol": 1e-3}
 
 
 def assert_same_search(model, other):
-    for name in ("reg_lambdas_", "scores_", "train_scores_", "std_error_"):
+    for name in ("reg_lambdas_", "scores_", "train_scores_", "std_errors_"):
         assert_array_equal(getattr(model, name), getattr(other, name))
     assert model.reg_lambda_ == other.reg_lambda_
     for W, V in zip(model.coefs_, other.coefs_):
@@ -514,11 +505,11 @@ def test_one_standard_error(diabetes):
     means = model.mean_scores_
     assert_allclose(means, model.scores_.mean(axis=0))
     assert_allclose(
-        model.std_error_, model.scores_.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-12
+        model.std_errors_, model.scores_.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-12
     )
     k = means.argmax()
     assert best.reg_lambda_ == model.reg_lambdas_[k]
-    within = model.reg_lambdas_[means >= means[k] - model.std_error_[k]]
+    within = model.reg_lambdas_[means >= means[k] - model.std_errors_[k]]
     assert model.reg_lambda_ == within.max()
 
 
@@ -821,7 +812,7 @@ def test_parameters_are_those_of_the_network():
         (RegMLPClassifierCV, RegMLPClassifier),
         (RegMLPRegressorCV, RegMLPRegressor),
     ):
-        own = {"reg_lambdas", "cv", "n_jobs", "selection", "refit"}
+        own = {"reg_lambdas", "eps", "cv", "n_jobs", "selection", "refit"}
         params = search().get_params()
         assert (
             set(params)
@@ -849,8 +840,8 @@ def test_parameters_are_those_of_the_network():
     [
         ({"selection": "first"}, "'selection' parameter of RegMLPClassifierCV"),
         ({"refit": "yes"}, "'refit' parameter"),
-        ({"reg_lambdas": 1}, "int >= 2 or a sequence of finite floats >= 0. Got 1"),
-        ({"reg_lambdas": "a"}, "int >= 2 or a sequence of finite floats >= 0. Got 'a'"),
+        ({"reg_lambdas": 1}, "sequence of up to 10000 finite floats >= 0. Got 1"),
+        ({"reg_lambdas": "a"}, "sequence of up to 10000 finite floats >= 0. Got 'a'"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter .* None or an int, not 0. Got 1.5"),
         ({"n_jobs": 0}, "'n_jobs' parameter"),
         ({"solver": "newton"}, "'solver' parameter of RegMLPClassifierCV"),

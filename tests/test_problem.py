@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.optimize import approx_fprime
 
+from skreg._engines._compiled import block_rows
 from skreg._network import Network
-from skreg._problem import Problem
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
 from skreg.penalties import (
     L1,
@@ -18,6 +18,7 @@ from skreg.penalties import (
     GroupLasso,
     SparseGroupLasso,
 )
+from tests.cases import make_problem
 
 N_ROWS, UNITS = 12, (3, 4, 2)
 NETWORK = Network(UNITS, "tanh")
@@ -73,7 +74,7 @@ def draw(loss="multiclass", n=N_ROWS):
 
 def make(name="mixed", loss="multiclass", data=None, **options):
     X, y, s, _ = draw(loss) if data is None else data
-    return Problem(X, y, s, NETWORK, LOSSES[loss], PENALTIES[name], **options)
+    return make_problem(X, y, s, NETWORK, LOSSES[loss], PENALTIES[name], **options)
 
 
 def theta_at(loss="multiclass"):
@@ -105,7 +106,7 @@ def test_data_term_is_the_weighted_mean_of_the_losses_of_the_rows(loss):
     ]
     problem = make("none", loss)
     assert_allclose(problem.data_value(theta), np.average(rows, weights=s), rtol=1e-13)
-    assert_allclose(problem.weight_sum, s.sum(), rtol=1e-15)
+    assert_allclose(problem.data.weight_sum, s.sum(), rtol=1e-15)
 
 
 @pytest.mark.parametrize("loss", [k for k, v in LOSSES.items() if v.is_smooth])
@@ -167,7 +168,7 @@ def test_integer_weights_equal_repeated_rows(loss):
     repeated = make("mixed", loss, (X[order], y[order], None, theta))
     value, grad = weighted.data_value_grad(theta)
     expected_value, expected_grad = repeated.data_value_grad(theta)
-    assert weighted.weight_sum == repeated.weight_sum
+    assert weighted.data.weight_sum == repeated.data.weight_sum
     assert_allclose(value, expected_value, rtol=1e-12)
     assert_allclose(grad, expected_grad, rtol=0, atol=1e-12 * np.abs(grad).max())
 
@@ -190,7 +191,7 @@ def test_rows_restrict_the_problem_to_a_subset(loss, weighted):
     rows = np.array([7, 2, 11, 3, 0])
     problem = make("l1", loss, (X, y, s, theta), rows=rows)
     subset = make("l1", loss, (X[rows], y[rows], s[rows] if weighted else s, theta))
-    assert (problem.n_rows, problem.weight_sum) == (5, subset.weight_sum)
+    assert (problem.data.n_rows, problem.data.weight_sum) == (5, subset.data.weight_sum)
     assert_allclose(problem.value(theta, LAM), subset.value(theta, LAM), rtol=1e-13)
     grad, expected = problem.data_value_grad(theta)[1], subset.data_value_grad(theta)[1]
     assert_allclose(grad, expected, rtol=1e-11, atol=1e-14)
@@ -210,15 +211,15 @@ def test_sparse_inputs_make_the_same_problem(dtype):
 
 def test_large_problems_are_evaluated_in_blocks_with_the_same_result():
     n, network = 40_000, Network((3, 60, 2), "relu")
-    assert network.block_rows(n) < n
+    assert block_rows(network, n) < n
     X, y, s, _ = draw(n=n)
     theta = np.random.default_rng(1).normal(size=network.n_parameters)
-    whole = Problem(X, y, s, network, MULTICLASS, (None, None))
+    whole = make_problem(X, y, s, network, MULTICLASS, (None, None))
     parts = [
-        Problem(X[i], y[i], s[i], network, MULTICLASS, (None, None))
+        make_problem(X[i], y[i], s[i], network, MULTICLASS, (None, None))
         for i in np.split(np.arange(n), 50)
     ]
-    share = [part.weight_sum / whole.weight_sum for part in parts]
+    share = [part.data.weight_sum / whole.data.weight_sum for part in parts]
     grads = [part.data_value_grad(theta)[1] for part in parts]
     value, grad = whole.data_value_grad(theta)
     assert_allclose(value, np.dot(share, [p.data_value(theta) for p in parts]))

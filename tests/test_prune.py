@@ -6,6 +6,7 @@ weights, and networks that are trained on the selected columns alone.
 
 import doctest
 import pickle
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -411,7 +412,7 @@ def on_columns(small, **params):
     model.fit(X[:, used], TARGETS["multiclass"])
     model.coefs_ = [W.copy() for W in small.coefs_]
     model.intercepts_ = [b.copy() for b in small.intercepts_]
-    model._solver_state = model._rng = None
+    model.fitted_ = replace(model.fitted_, state=None, rng=None)
     return model, used
 
 
@@ -428,7 +429,7 @@ def assert_same_network(small, model, used):
 def test_partial_fit_trains_the_small_network(container, solver):
     small = sparse_model("multiclass", solver=solver).compact()
     model, used = on_columns(small)
-    small._rng = None
+    small.fitted_ = replace(small.fitted_, rng=None)
     for _ in range(2):
         small.partial_fit(CONTAINERS[container](X), TARGETS["multiclass"])
         model.partial_fit(CONTAINERS[container](X[:, used]), TARGETS["multiclass"])

@@ -142,6 +142,7 @@ def spy_on_threads(seen):
     return scorer
 
 
+@pytest.mark.filterwarnings("ignore:solver='adam' ended with a data loss")
 def test_networks_train_with_one_blas_thread():
     X = np.random.default_rng(0).normal(size=(40, 3))
     seen = []
@@ -168,7 +169,7 @@ def test_paths_train_with_one_blas_thread():
     network = RegMLPRegressor(
         (3,), early_stopping=True, scoring=spy_on_threads(seen), n_iter_no_change=2
     )
-    reg_mlp_path(X, X[:, 0], estimator=network, reg_lambdas=[0.1, 0.2])
+    reg_mlp_path(network, X, X[:, 0], reg_lambdas=[0.1, 0.2])
     assert len(seen) > 1
     assert all(threads == [1] for threads in seen)
     assert blas_threads() == [2]

@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_classification, make_regression
 
 from skreg import RegMLPClassifier, RegMLPRegressor, _core
+from skreg._engines._rules import compile_rule
 from skreg._network import ACTIVATIONS, Network
-from skreg._problem import Problem
-from skreg._solvers._stochastic import Stochastic
+from skreg._optimizers import Optimizer
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
 from skreg.penalties import (
     L1,
@@ -24,6 +24,7 @@ from skreg.penalties import (
     check_penalty,
 )
 from tests import naive
+from tests.cases import make_problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -249,7 +250,7 @@ def test_data_term_and_gradient_equal_the_naive_twin(loss, activation, hidden):
     X, y = rng.normal(size=(n, 4)), random_targets(rng, loss, n, n_outputs)
     s, params = rng.uniform(0.1, 2.0, n), random_params(rng, units)
     network = Network(units, activation)
-    problem = Problem(X, y, s, network, definition, (None,) * network.n_layers)
+    problem = make_problem(X, y, s, network, definition, (None,) * network.n_layers)
     theta = network.pack(params[: network.n_layers], params[network.n_layers :], float)
 
     value, grad = problem.data_value_grad(theta)
@@ -318,7 +319,7 @@ def core_rule(
     network, method, mode, penalties, lam, penalize_intercepts=False, l1_ratio=L1_RATIO
 ):
     """What the core receives for these settings of an estimator."""
-    problem = Problem(
+    problem = make_problem(
         np.zeros((1, network.units[0])),
         np.zeros((1, network.units[-1])),
         None,
@@ -327,10 +328,10 @@ def core_rule(
         tuple(check_penalty(p, l1_ratio) for p in penalties),
         penalize_intercepts,
     )
-    solver = Stochastic(
-        modes=(mode,) * network.n_layers, batch_size=1, max_iter=1, **SOLVERS[method]
-    )
-    rule, others = solver.compile_rule(problem, np.array(lam))
+    settings = {k: v for k, v in SOLVERS[method].items() if k != "learning_rate_init"}
+    optimizer = Optimizer.of(**settings)
+    terms = problem.terms(np.array(lam), (mode,) * network.n_layers)
+    rule, others = compile_rule(terms, network.slices, optimizer.code, optimizer.hyper)
     assert not others
     return rule
 
@@ -745,9 +746,16 @@ def test_penalty_value_of_the_core_equals_the_python_methods(
     X, Y = (a.astype(dtype) for a in regression())
     network, loss = Network((6, 5, 3), "tanh"), regression_loss("squared_error")
     penalties, lam = (penalty, SparseGroupLasso(L1_RATIO)), np.array([0.3, 0.7])
-    problem = Problem(X, Y, None, network, loss, penalties, penalize_intercepts, dtype)
-    solver = Stochastic("adam", (mode,) * 2, batch_size=10, max_iter=1)
-    rule, others = solver.compile_rule(problem, lam)
+    problem = make_problem(
+        X, Y, None, network, loss, penalties, penalize_intercepts, dtype
+    )
+    optimizer = Optimizer.of("adam")
+    rule, others = compile_rule(
+        problem.terms(lam, (mode,) * 2),
+        network.slices,
+        optimizer.code,
+        optimizer.hyper,
+    )
     assert not others
     theta = np.random.default_rng(0).normal(size=network.n_parameters).astype(dtype)
     theta[::7] = 0
@@ -761,7 +769,7 @@ def test_penalty_value_of_the_core_equals_the_python_methods(
 @pytest.mark.parametrize("penalty", [L1(), L2(), ElasticNet(), GroupLasso()], ids=str)
 def test_penalty_value_at_infinite_weights_is_infinite(penalty):
     network, loss = Network((6, 3), "tanh"), regression_loss("squared_error")
-    problem = Problem(*regression(), None, network, loss, (penalty,))
+    problem = make_problem(*regression(), None, network, loss, (penalty,))
     theta = np.full(network.n_parameters, np.inf)
     assert problem.penalty_value(theta, np.array([0.5])) == np.inf
 

@@ -118,7 +118,7 @@ def compare_searches(args):
 def warm_and_cold(model, X, y, n_lambdas):
     """Processor seconds of a path and of cold fits, and the ratios of objectives."""
     start = time.process_time()
-    path = reg_mlp_path(X, y, estimator=model, reg_lambdas=n_lambdas)
+    path = reg_mlp_path(model, X, y, reg_lambdas=n_lambdas)
     between = time.process_time()
     fits = [clone(model).set_params(reg_lambda=lam) for lam in path.reg_lambdas]
     cold = [fit.fit(X, y).loss_ for fit in fits]

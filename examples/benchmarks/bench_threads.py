@@ -28,8 +28,10 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from skreg import _core
+from skreg._engines._compiled import _compile, block_rows
+from skreg._engines._rules import Term, compile_rule
 from skreg._network import Network
-from skreg._rules import Term, compile_rule
+from skreg._optimizers import METHODS
 from skreg.losses import CLASSIFICATION_LOSSES
 from skreg.penalties import L2
 
@@ -61,13 +63,13 @@ class CoreSteps:
         y = rng.integers(units[-1], size=(self.n_rows, 1)).astype(dtype)
         loss = CLASSIFICATION_LOSSES["multiclass"]
         self.data = _core.Data(X, dtype, y)
-        self.net, self.scratch = network.compile(batch, dtype, loss, 1)
+        self.net, self.scratch = _compile(network, batch, dtype, loss, 1)
         decay = [
             Term(L2(), 1e-4, "decoupled", network.slices[k], network.shapes[k])
             for k in range(network.n_layers)
         ]
         hyper = (0.0, 0.9, 0.999, 1e-8)
-        self.rule, _ = compile_rule(decay, network.slices, "adam", hyper)
+        self.rule, _ = compile_rule(decay, network.slices, METHODS["adam"].code, hyper)
         self.theta = network.initial_theta(np.random.RandomState(0), dtype)
         self.X, self.y = X, y
 
@@ -174,7 +176,7 @@ def compare_predictions(counts, repeats):
         theta = network.initial_theta(np.random.RandomState(0), np.float32)
         peer = MLPClassifier(hidden).partial_fit(X[:200], X[:200, 0] > 0, [False, True])
         data = _core.Data(X, theta.dtype)
-        net, scratch = network.compile(network.block_rows(len(X)), theta.dtype)
+        net, scratch = _compile(network, block_rows(network, len(X)), theta.dtype)
         out = np.empty((len(X), 1), np.float32)
         runs = {}
         for n in counts:

@@ -119,6 +119,11 @@ def penalty_form(terms, slices):
     starts = [s.start for s in slices]
     for term in terms:
         block = starts.index(term.where.start)
+        if getattr(term.penalty, "factors", None) is not None:
+            raise ValueError(
+                f"penalty={term.penalty!r} has factors, which this engine does not "
+                "know. Use device='cpu'."
+            )
         form = _elementwise(term)
         if isinstance(term.penalty, GroupLasso):
             form, group = _with_groups(term, form, block)

@@ -61,7 +61,7 @@ class Deterministic:
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
         network, watches = problem.network, monitor.validate is not None
         free = not problem.penalize_intercepts
-        center = problem.input_mean if free else np.zeros(network.units[0])
+        center = problem.data.input_mean if free else np.zeros(network.units[0])
         objective = Centered(problem.composite(lam), network, center)
         complete = start = objective.enter(theta0)
 
@@ -81,7 +81,7 @@ class Deterministic:
             objective,
             start,
             tol=self.tol,
-            ftol=self.tol**2 if self.ftol is None else self.ftol,
+            ftol=self.tol * self.tol if self.ftol is None else self.ftol,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             scale=(
@@ -89,7 +89,8 @@ class Deterministic:
             ),
             steady=0.01 * self.tol,
             memory=min(
-                _n_pairs(problem.n_rows, theta0.size, objective.has_kink), self.max_iter
+                _n_pairs(problem.data.n_rows, theta0.size, objective.has_kink),
+                self.max_iter,
             ),
             longer=objective.has_ridge,
             callback=record,

@@ -1,0 +1,296 @@
+"""The compiled engine: one core of the processor."""
+
+from functools import cached_property
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skreg._core import (
+    Data,
+    Net,
+    loss_gradient,
+    loss_sum,
+    raw_predictions,
+    step,
+    train,
+    write_metric,
+)
+from skreg._engines._rules import compile_rule
+from skreg._matrix import engine_matrix
+from skreg._network import ACTIVATIONS, Network
+
+_ROWS_PER_PASS = 4096  # where rows are converted to float64
+# Rows per full-batch block: about this many scratch entries stay in a core's cache.
+_BLOCK_ENTRIES = 2**18
+# Floating-point operations per call of the core: Python, and with it Ctrl-C, is served
+# in between, some tens of times per second.
+_FLOPS_PER_CALL = 1e9
+
+
+def block_rows(network, n_rows):
+    """Rows per pass over `n_rows`: all of them, or blocks that bound the memory."""
+    rows = max(64, _BLOCK_ENTRIES // sum(network.units))
+    return max(1, n_rows) if n_rows <= 4 * rows else rows
+
+
+def _compile(network, capacity, dtype, loss=None, n_targets=1):
+    """Return (Net, scratch) for passes of at most `capacity` rows."""
+    code, param = (loss.code, loss.param) if loss else (0, 0.0)
+    activation = ACTIVATIONS.index(network.activation)
+    net = Net(network.units, activation, code, param, capacity, n_targets)
+    return net, np.empty(net.scratch_size, dtype)
+
+
+def predict_raw(network, theta, X):
+    """Output layer before its activation.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray of shape (n_parameters,)
+    X : C-ordered ndarray of shape (n, n_inputs), or CSR
+        Of at most the precision of theta.
+
+    Returns
+    -------
+    ndarray of shape (n, n_outputs)
+        In the precision of theta.
+    """
+    out = np.empty((X.shape[0], network.units[-1]), theta.dtype)
+    rows = block_rows(network, X.shape[0])
+    net, scratch = _compile(network, rows, theta.dtype)
+    flops = 2.0 * network.n_weights
+    per_call = rows * max(1, int(_FLOPS_PER_CALL // (flops * rows)))
+    for part in gen_batches(max(1, X.shape[0]), per_call):  # Ctrl-C is served between
+        some = X if per_call >= X.shape[0] else engine_matrix(X[part], X.dtype)
+        raw_predictions(net, Data(some, theta.dtype), theta, out[part], scratch)
+    return out
+
+
+class CompiledRows:
+    """Data term over rows in memory; see `skreg._engines.DataTerm`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p), C-ordered, or CSR with int32 indices, int64 indptr
+        Inputs, float32 or float64; not copied. Of less precision than `dtype`, it is
+        widened batch by batch.
+    targets : ndarray of shape (n, n_targets)
+        As the loss reads them.
+    weights : ndarray of shape (n,) or None
+        Non-negative.
+    loss : Loss
+    n_outputs : int
+        Output units of the networks.
+    dtype : dtype, default=np.float64
+        Of the parameters.
+    rows : ndarray of intp or None
+        Training rows; None for all.
+    """
+
+    def __init__(
+        self, X, targets, weights, loss, n_outputs, dtype=np.float64, rows=None
+    ):
+        self.loss = loss
+        self.dtype = np.dtype(dtype)
+        self._X, self._weights, self._rows = X, weights, rows
+        self._targets = targets
+        y = np.ascontiguousarray(targets, self.dtype)
+        s = None if weights is None else np.ascontiguousarray(weights, self.dtype)
+        self._data = Data(X, self.dtype, y, s)
+        y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
+        self.n_rows, self.n_targets = y.shape
+        self.weight_sum = float(self.n_rows if s is None else s.sum(dtype=np.float64))
+        self._offset = loss.mean_constant(y, s)
+        self.null_prediction = None
+        if self.weight_sum > 0:
+            self.null_prediction = loss.link(_mean_target(y, s, loss, n_outputs))
+        self._passes = {}
+
+    def _full_batch(self, network):
+        """(Net, scratch) for passes over all rows, made once per network."""
+        if network not in self._passes:
+            capacity = block_rows(network, self.n_rows)
+            self._passes[network] = self._compile(network, capacity)
+        return self._passes[network]
+
+    def _compile(self, network, capacity):
+        return _compile(network, capacity, self.dtype, self.loss, self.n_targets)
+
+    def _mean(self, loss_total):
+        return loss_total / self.weight_sum + self._offset
+
+    def value(self, network, theta):
+        """Data term at theta; a forward pass in blocks of rows."""
+        if self._rows is not None:
+            return self.value_grad(network, theta)[0]
+        net, scratch = self._full_batch(network)
+        return self._mean(loss_sum(net, self._data, theta, scratch))
+
+    def value_grad(self, network, theta):
+        """Data term and its gradient at theta, in blocks of rows."""
+        net, scratch = self._full_batch(network)
+        grad = np.empty_like(theta)
+        scale = 1.0 / self.weight_sum
+        total = loss_gradient(
+            net, self._data, self._rows, 0, self.n_rows, theta, grad, scale, scratch
+        )
+        return self._mean(total), grad
+
+    @cached_property
+    def null_value(self):
+        """Data term of the network that predicts `null_prediction` everywhere."""
+        X = np.zeros((len(self._targets), 1), self.dtype)
+        n_outputs = len(self.null_prediction)
+        rows = CompiledRows(
+            X,
+            self._targets,
+            self._weights,
+            self.loss,
+            n_outputs,
+            self.dtype,
+            self._rows,
+        )
+        theta = np.r_[np.zeros(n_outputs), self.null_prediction].astype(self.dtype)
+        return rows.value(Network((1, n_outputs), "identity"), theta)
+
+    @cached_property
+    def input_mean(self):
+        """Weighted mean of the training rows of X, of shape (p,)."""
+        n, p = self._X.shape
+        share = np.zeros(n)
+        rows = slice(None) if self._rows is None else self._rows
+        share[rows] = 1.0 if self._weights is None else self._weights[rows]
+        share /= self.weight_sum
+        mean = np.zeros(p)
+        for batch in gen_batches(n, _ROWS_PER_PASS):
+            mean += self._X[batch].T @ share[batch]
+        return mean
+
+    @property
+    def largest_product(self):
+        """Largest |X| times largest |y|: the size of terms of gradients."""
+        X, y = self._X, self._targets
+        return max(X.max(), -X.min()) * np.abs(y).max()
+
+    def row_order(self):
+        """Indices of the training rows, as they lie, for a shuffle; a copy."""
+        return np.arange(self.n_rows) if self._rows is None else self._rows.copy()
+
+    def epochs(self, network, optimizer, terms, theta, moments, batch_size):
+        """Return a `CompiledEpochs` that starts from theta and moments."""
+        return CompiledEpochs(
+            self, network, optimizer, terms, theta, moments, batch_size
+        )
+
+
+def _mean_target(y, s, loss, n_outputs):
+    """Weighted mean of the targets, or shares of the classes, of shape (n_outputs,)."""
+    if loss.out_activation != "softmax":
+        return np.average(y, axis=0, weights=s)
+    counts = np.bincount(y[:, 0].astype(np.intp), s, n_outputs)
+    return (counts / counts.sum()).astype(y.dtype)
+
+
+class CompiledEpochs:
+    """Mini-batch training; see `skreg._engines.EpochRunner`.
+
+    Buffers live as long as a fit. Penalties that the core does not know act in Python,
+    one call per step.
+    """
+
+    def __init__(self, rows, network, optimizer, terms, theta, moments, batch_size):
+        self._rows, self._optimizer = rows, optimizer
+        self._batch_size = batch_size
+        self._net, self._scratch = rows._compile(
+            network, block_rows(network, batch_size)
+        )
+        self._rule, self._python_terms = compile_rule(
+            terms, network.slices, optimizer.code, optimizer.hyper
+        )
+        self.theta = theta.copy()
+        self.moments = {name: m.copy() for name, m in moments.items()}
+        self._grad = np.empty_like(theta)
+        # The core asks for two moments and ignores what a method lacks.
+        self._first = self.moments.get("first", self._grad)
+        self._second = self.moments.get("second", self._grad)
+        flops = 6.0 * batch_size * network.n_weights
+        self._batches_per_call = max(1, int(_FLOPS_PER_CALL // flops))
+        if self._python_terms:
+            self._batches_per_call = 1
+            self._metric = np.empty_like(theta)
+        self._saved = [a.copy() for a in self._arrays()]
+
+    def run(self, order, rates, n_steps):
+        """Train on every row once; return the mean data loss."""
+        run = self._run_in_python if self._python_terms else self._run_compiled
+        n, size, total = self._rows.n_rows, self._batch_size, 0.0
+        order = self._rows._rows if order is None else order
+        for begin in range(0, len(rates), self._batches_per_call):
+            end = min(begin + self._batches_per_call, len(rates))
+            span = begin * size, min(end * size, n)
+            total += run(order, *span, rates[begin:end], n_steps + begin)
+        return self._rows._mean(total)
+
+    def _run_compiled(self, order, start, stop, rates, n_steps):
+        rows = self._rows
+        return train(
+            self._net,
+            rows._data,
+            order,
+            start,
+            stop,
+            self._batch_size,
+            rows.n_rows / rows.weight_sum,
+            self._rule,
+            rates,
+            n_steps,
+            self.theta,
+            self._grad,
+            self._first,
+            self._second,
+            self._scratch,
+        )
+
+    def _run_in_python(self, order, start, stop, rates, n_steps):
+        """One step for penalties that the core does not know; same order of slots."""
+        rows, theta, grad = self._rows, self.theta, self._grad
+        lr, t = rates[0], n_steps + 1
+        scale = rows.n_rows / rows.weight_sum / (stop - start)
+        total = loss_gradient(
+            self._net, rows._data, order, start, stop, theta, grad, scale, self._scratch
+        )
+        for term in self._python_terms:
+            if term.mode == "coupled":
+                slope = term.penalty.gradient(term.of(theta), term.lam)
+                grad[term.where] += slope.ravel()
+            elif term.mode == "decoupled":
+                shrunk = term.penalty.shrink(term.of(theta), lr, term.lam)
+                theta[term.where] = shrunk.ravel()
+        step(self._rule, theta, grad, self._first, self._second, lr, t)
+        self._prox_in_python(self._optimizer.prox_step(lr), t)
+        return total
+
+    def _prox_in_python(self, tau, t):
+        for term in self._python_terms:
+            if term.mode != "proximal":
+                continue
+            tau_block = tau
+            if self._optimizer.is_adaptive:
+                write_metric(self._rule, self._second, t, self._metric)
+                tau_block = tau / term.of(self._metric)
+            new = term.penalty.prox(term.of(self.theta), tau_block, term.lam)
+            self.theta[term.where] = new.ravel()
+
+    def _arrays(self):
+        return self.theta, *self.moments.values()
+
+    def snapshot(self):
+        """Remember parameters and moments."""
+        for saved, current in zip(self._saved, self._arrays()):
+            np.copyto(saved, current)
+
+    def restore(self):
+        """Return to what `snapshot` has remembered."""
+        for saved, current in zip(self._saved, self._arrays()):
+            np.copyto(current, saved)

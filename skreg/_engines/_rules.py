@@ -1,0 +1,167 @@
+"""Penalties as the compiled core knows them."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from skreg import _core
+from skreg._core import Rule
+from skreg.penalties import Penalty
+
+# Codes of _core/update.hpp and _core/groups.hpp.
+_SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
+_CONCAVE_SLOTS = {"coupled": 4, "proximal": 5}
+_UNPENALIZED = (0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Term(NamedTuple):
+    """A penalty on one block of the parameters, a weight matrix or a row of intercepts.
+
+    Attributes
+    ----------
+    penalty : Penalty
+    lam : float > 0
+    mode : {"coupled", "decoupled", "proximal"}
+        Slot of the update in which it acts.
+    where : slice
+        Place of the block in theta.
+    shape : tuple
+    """
+
+    penalty: Penalty
+    lam: float
+    mode: str
+    where: slice
+    shape: tuple
+
+    def of(self, theta):
+        """The block of theta, as a matrix."""
+        return theta[self.where].reshape(self.shape)
+
+    def value(self, theta):
+        """Value of the penalty at theta."""
+        return float(self.penalty.value(self.of(theta), self.lam))
+
+
+class PenaltySum:
+    """Sum of penalties, in the compiled core as far as it knows them.
+
+    Parameters
+    ----------
+    terms : list of Term
+    slices : list of slice
+        All blocks of theta, in order.
+    """
+
+    def __init__(self, terms, slices):
+        self._rule, self._others = compile_rule(terms, slices)
+        self._nothing = np.zeros(slices[-1].stop)
+
+    def value(self, theta):
+        """Value at theta."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
+            value = self._rule.penalty_value(theta)
+            return value + sum(term.value(theta) for term in self._others)
+
+    def prox(self, theta, step):
+        """Prox of step times the sum at theta, if all terms are proximal."""
+        out, nothing = theta.copy(), self._nothing  # no gradient, no moments
+        _core.step(self._rule, out, nothing, nothing, nothing, step, 1)
+        for term in self._others:
+            out[term.where] = term.penalty.prox(term.of(theta), step, term.lam).ravel()
+        return out
+
+
+def compile_rule(terms, slices, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
+    """Hand terms to the compiled core, as far as it knows them.
+
+    Parameters
+    ----------
+    terms : iterable of Term
+    slices : list of slice
+        All blocks of theta, in order.
+    code : int, default=0
+        Of the optimizer's method; 0 is plain gradient descent.
+    hyper : sequence of 4 floats
+        See `skreg._core.Rule`.
+
+    Returns
+    -------
+    rule : Rule
+        Update with all penalties that are known to the core.
+    others : list of Term
+        Those that are not.
+    """
+    elementwise, groups, others = {}, [], []
+    for term in terms:
+        form = term.penalty.form(term.lam, term.shape)
+        if form is None or _is_beyond_core(form, term):
+            others.append(term)
+            continue
+        form = _with_groups_of_one_weight_as_l1(form, term.shape)
+        if form.groups is not None:
+            block = _group_block(form, _SLOTS[term.mode])
+            groups.append((term.where.start, *term.shape, *block))
+            if term.mode == "decoupled":  # both shrinks belong together
+                continue
+        elementwise[term.where.start] = _runs(form, term)
+    segments = []
+    for s in slices:
+        unpenalized = [(s.start, s.stop, *_UNPENALIZED)]
+        for start, stop, *known in elementwise.get(s.start, unpenalized):
+            if segments and segments[-1][2:] == known:
+                segments[-1][1] = stop
+            else:
+                segments.append([start, stop, *known])
+    return Rule(code, hyper, segments, groups), others
+
+
+def _is_beyond_core(form, term):
+    """Whether the core lacks something: MCP and SCAD have no decoupled shrink there,
+    and the shrink of sparse groups knows one l1 for all rows."""
+    if term.mode == "decoupled":
+        return form.ramp is not None or (form.groups and np.ndim(form.l1) > 0)
+    return False
+
+
+def _with_groups_of_one_weight_as_l1(form, shape):
+    """The same penalty, where groups of one weight each are an L1."""
+    groups = form.groups
+    if groups is None or groups.kappa.size < np.prod(shape):
+        return form
+    kappa = groups.kappa[groups.index]  # of each row, which is a column or a number
+    if np.ptp(kappa) > 0 and groups.axis == 1:
+        return form
+    l1 = form.l1 + (kappa[0] if np.ptp(kappa) == 0 else kappa[:, np.newaxis])
+    return replace(form, l1=l1, groups=None)
+
+
+def _runs(form, term):
+    """(start, stop, slot, l1, l2, ramp start, ramp stop) of the block or its rows."""
+    slots = _SLOTS if form.ramp is None else _CONCAVE_SLOTS
+    numbers = (form.l1, form.l2, *(form.ramp or (0.0, 0.0)))
+    if all(np.ndim(number) == 0 for number in numbers):
+        known = (slots[term.mode], *map(float, numbers))
+        return [(term.where.start, term.where.stop, *known)]
+    n_in, n_out = term.shape
+    rows = np.hstack([np.broadcast_to(number, (n_in, 1)) for number in numbers])
+    runs = []
+    for row, first in zip(
+        rows.tolist(), range(term.where.start, term.where.stop, n_out)
+    ):
+        known = (slots[term.mode], *row) if any(row[:2]) else _UNPENALIZED
+        runs.append((first, first + n_out, *known))
+    return runs
+
+
+def _group_block(form, slot):
+    """What `Rule` reads of a block of groups after its place and shape."""
+    index, kappa = form.groups.index, form.groups.kappa
+    bounds, lines = [], []  # each line is a group
+    if len(kappa) < len(index):
+        lines = np.argsort(index, kind="stable").tolist()
+        bounds = [0, *np.cumsum(np.bincount(index)).tolist()]
+    l1 = float(form.l1) if np.ndim(form.l1) == 0 else 0.0  # by the elementwise part
+    by_columns = form.groups.axis == 1
+    return by_columns, slot, l1, bounds, lines, kappa[index].tolist()

@@ -1,0 +1,228 @@
+"""Rows of data: from what a user passes to what an engine reads, in one place."""
+
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import is_classifier
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import validate_data
+
+from skreg._matrix import engine_matrix, take_inputs
+
+_CHECKS = {
+    "accept_sparse": "csr",
+    "dtype": (np.float64, np.float32),
+    "order": "C",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a fitted estimator remembers of the columns of X.
+
+    Parameters
+    ----------
+    n_features : int
+    names : ndarray of str or None
+        Names of the columns, where all are strings.
+    """
+
+    n_features: int
+    names: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, estimator):
+        """What scikit-learn's validation has written on an estimator."""
+        names = getattr(estimator, "feature_names_in_", None)
+        return cls(estimator.n_features_in_, names)
+
+    def write(self, estimator):
+        """Write it on an estimator, where scikit-learn's validation reads it."""
+        estimator.n_features_in_ = self.n_features
+        if self.names is not None:
+            estimator.feature_names_in_ = self.names
+        elif hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+
+
+def read_X_y(estimator, X, y, header=None):
+    """Validate training data.
+
+    Parameters
+    ----------
+    estimator : RegMLPClassifier or RegMLPRegressor
+        Its class and parameters name it in messages; it is not changed.
+    X : {array-like, sparse matrix} of shape (n, p)
+        float32 and float64 are kept, and C-ordered arrays are not copied.
+    y : array-like of shape (n,) or (n, k)
+    header : Header or None
+        Columns that X must have, for a fit that continues another.
+
+    Returns
+    -------
+    X : C-ordered ndarray or CSR, as an engine reads it
+    y : ndarray
+    header : Header
+        Of X.
+    """
+    reader = estimator
+    if (
+        header is None
+    ):  # scikit-learn's validation writes the header on what it is given
+        reader = type(estimator)(**estimator.get_params(deep=False))
+    numeric = {} if is_classifier(estimator) else {"y_numeric": True}
+    X, y = validate_data(
+        reader, X, y, reset=header is None, multi_output=True, **numeric, **_CHECKS
+    )
+    return engine_matrix(X, X.dtype), y, Header.of(reader)
+
+
+def read_X(estimator, X, dtype=None):
+    """Validate X against the columns of a fitted estimator.
+
+    Returns
+    -------
+    C-ordered ndarray or CSR
+        Of at most the precision `dtype`.
+    """
+    X = validate_data(estimator, X, reset=False, **_CHECKS)
+    return engine_matrix(X, X.dtype if dtype is None else dtype)
+
+
+def read_weights(sample_weight, n_rows, name="sample_weight"):
+    """Return weights of shape (n,) as float64, or None.
+
+    Raises
+    ------
+    ValueError
+        If they are of the wrong length, negative, not finite, or all zero.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_rows, sample_weight)
+    weights = check_array(
+        sample_weight,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name=name,
+        ensure_min_samples=0,
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"{name} must be 1D: one weight per row of X.")
+    if weights.shape[0] != n_rows:
+        raise ValueError(
+            f"{name} has {weights.shape[0]} entries, but X has {n_rows} rows: "
+            f"{name}.shape == {weights.shape}, expected {(n_rows,)}!"
+        )
+    if (weights < 0).any():
+        raise ValueError(f"Negative values in data passed to {name!r}.")
+    if not (weights > 0).any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number: all entries of "
+            f"{name} are 0."
+        )
+    return moderate(weights)
+
+
+def moderate(weights):
+    """Return weights whose sums, and their inverses, are finite in single precision.
+
+    Only ratios of weights matter; those in a usual range are returned unchanged.
+    """
+    largest = weights.max()
+    return weights if 1e-20 < largest < 1e20 or largest == 0 else weights / largest
+
+
+def check_target_range(targets, dtype, name="y"):
+    """Raise a ValueError where targets are infinite in the precision of the network."""
+    largest = np.abs(targets).max()
+    if largest > np.finfo(dtype).max:
+        raise ValueError(
+            f"{name} has values up to {largest:.2g}, but X is {np.dtype(dtype)} and "
+            f"so is the network: at most {np.finfo(dtype).max:.2g} fits. Scale "
+            f"{name}, or pass X as float64."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Encoded rows.
+
+    Parameters
+    ----------
+    X : C-ordered ndarray of shape (n, p), or CSR
+        All columns of the user's X, float32 or float64.
+    targets : ndarray of shape (n, n_targets)
+        y as the loss reads it.
+    sample_weight : ndarray of shape (n,) or None
+        The user's weights, by which scores are weighted.
+    weights : ndarray of shape (n,) or None
+        Weights in the data term: class weights times sample weights.
+    y : ndarray
+        Checked targets in the user's terms, for scorers.
+    """
+
+    X: np.ndarray | sparse.csr_matrix
+    targets: np.ndarray
+    sample_weight: np.ndarray | None
+    weights: np.ndarray | None
+    y: np.ndarray
+
+    @classmethod
+    def of(cls, task, X, y, sample_weight, name="y"):
+        """Encode checked data by a task; `name` is that of y in messages."""
+        targets = task.targets(y, name)
+        check_target_range(targets, X.dtype, name)
+        return cls(X, targets, sample_weight, None, y).weighted(task)
+
+    def take(self, rows):
+        """The rows of these indices, copied."""
+        X = self.X[rows]
+        X = engine_matrix(X, X.dtype) if sparse.issparse(X) else X
+        per_row = (self.targets, self.sample_weight, self.weights, self.y)
+        return Rows(X, *(None if a is None else a[rows] for a in per_row))
+
+    def weighted(self, task):
+        """The rows with the class weights of a task."""
+        weights = task.weights(self.targets, self.sample_weight)
+        return replace(self, weights=None if weights is None else moderate(weights))
+
+    def balanced(self, task):
+        """The rows, and the task, with the class weights of just these rows."""
+        task = task.balanced(self.targets, self.sample_weight)
+        return self.weighted(task), task
+
+    def columns(self, inputs):
+        """X of these inputs alone; None stands for all."""
+        return take_inputs(self.X, inputs)
+
+
+def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):
+    """Encode a validation set given by the user; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        Names the argument at fault.
+    """
+    if X_val is None and y_val is None:
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val is given without X_val and y_val.")
+        return None
+    if X_val is None or y_val is None:
+        given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} is given, but {missing} is not.")
+    if not estimator.early_stopping:
+        raise ValueError(
+            "X_val and y_val are only used with early_stopping=True. Got "
+            "early_stopping=False."
+        )
+    twin = type(estimator)(**estimator.get_params(deep=False))
+    header.write(twin)
+    X = read_X(twin, X_val)
+    check_consistent_length(X, y_val)
+    weights = read_weights(sample_weight_val, X.shape[0], "sample_weight_val")
+    return Rows.of(task, X, y_val, weights, "y_val")

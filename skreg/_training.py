@@ -1,0 +1,552 @@
+"""From encoded rows and checked parameters to a fitted network."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skreg import _validation as validation
+from skreg._engines._compiled import CompiledRows, predict_raw
+from skreg._fitted import _LONGEST_STREAM, Fitted, History, as_estimator
+from skreg._matrix import engine_matrix
+from skreg._network import Network
+from skreg._optimizers import Optimizer
+from skreg._problem import Problem
+from skreg._rows import (
+    Header,
+    Rows,
+    read_validation,
+    read_weights,
+    read_X_y,
+)
+from skreg._solvers._decay import resolve_decay_mode
+from skreg._solvers._deterministic import Deterministic
+from skreg._solvers._result import Status
+from skreg._solvers._stochastic import Stochastic
+from skreg._solvers._stopping import Monitor
+from skreg._split import split_rows
+from skreg._task import Task, check_continued_labels, task_of
+from skreg._threads import single_blas_thread
+from skreg._warnings import warn
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large "
+    "values and need to be preprocessed."
+)
+
+# In units of `optimality_`; the second one at kinks of ReLU networks, where minimizers
+# often lie.
+_FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
+_WORSE = 1e-6  # relative difference of objectives that is more than rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a fit works on, but lambda: made of checked parameters and encoded rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : Deterministic or Stochastic
+    task : Task
+    header : Header
+    inputs : ndarray of intp or None
+        Columns of X that the network reads.
+    modes : tuple of str
+        Resolved decay mode of each layer.
+    theta : ndarray of shape (n_parameters,)
+        Start.
+    rng : RandomState
+        As it is after the start was drawn.
+    validate : callable or None
+        Maps theta to a validation score, for early stopping.
+    dtype : dtype
+        Of the fitted weights.
+    tol, n_iter_no_change, verbose
+        Settings of its monitors.
+    previous : Fitted or None
+        The fit that this one continues.
+    is_stream : bool
+        Whether it is one epoch of a stream.
+    """
+
+    problem: Problem
+    solver: Deterministic | Stochastic
+    task: Task
+    header: Header
+    inputs: np.ndarray | None
+    modes: tuple
+    theta: np.ndarray
+    rng: np.random.RandomState
+    validate: Callable | None
+    dtype: np.dtype
+    tol: float
+    n_iter_no_change: float
+    verbose: bool
+    previous: Fitted | None = None
+    is_stream: bool = False
+
+    def monitor(self):
+        """A new `Monitor`; in a stream, one that goes on where the last one ended."""
+        monitor = Monitor(self.tol, self.n_iter_no_change, self.validate, self.verbose)
+        if self.previous is not None and self.is_stream:
+            best = self.previous.best_loss
+            monitor.best_loss = np.inf if best is None else best
+            monitor.count = self.previous.n_stale
+        return monitor
+
+    def solve(self, lam):
+        """Run the solver from the start; return its result and the monitor."""
+        state = None if self.previous is None else self.previous.state
+        monitor = self.monitor()
+        result = self.solver.solve(
+            self.problem, lam, self.theta, self.rng, monitor, state
+        )
+        return result, monitor
+
+    def fitted(self, result, monitor):
+        """The value that a result amounts to.
+
+        Raises
+        ------
+        ValueError
+            If there is no finite network.
+        """
+        fitted = self.record(result, monitor)
+        is_finite = all(
+            np.isfinite(a).all() for a in (*fitted.coefs, *fitted.intercepts)
+        )
+        if monitor.best_theta is None:
+            is_finite &= result.status is not Status.NON_FINITE
+            is_finite &= bool(np.isfinite(fitted.history.objective[-1]))
+        if not is_finite:
+            raise ValueError(NON_FINITE)
+        return fitted
+
+    def record(self, result, monitor):
+        """The same, without a check that the network is finite."""
+        theta = result.theta if monitor.best_theta is None else monitor.best_theta
+        history = History(**result.history)
+        objective = history.objective
+        theta = theta.astype(self.dtype, copy=False)
+        network, previous = self.problem.network, self.previous
+        if previous is not None:
+            longest = _LONGEST_STREAM if self.is_stream else None
+            history = previous.history.extended(history, longest)
+        watches = monitor.validate is not None
+        best_loss = float(min(monitor.best_loss, *objective, history.objective[-1]))
+        return Fitted(
+            task=self.task,
+            header=self.header,
+            network=network,
+            coefs=network.coefs(theta),
+            intercepts=network.intercepts(theta),
+            inputs=self.inputs,
+            modes=self.modes,
+            history=history,
+            n_iter=result.n_iter,
+            n_seen=result.n_iter * self.problem.data.n_rows
+            + (0 if previous is None else previous.n_seen),
+            best_loss=None if watches else best_loss,
+            best_score=monitor.best_score if watches else None,
+            n_stale=monitor.count,
+            optimality=result.optimality,
+            state=result.state,
+            rng=self.rng,
+        )
+
+
+def train(
+    estimator,
+    X,
+    y,
+    sample_weight=None,
+    *,
+    held_out=(None, None, None),
+    previous=None,
+    inputs=None,
+    classes=None,
+    is_stream=False,
+):
+    """Fit a network; the estimator gives the parameters and is not changed.
+
+    Parameters
+    ----------
+    estimator : RegMLPClassifier or RegMLPRegressor
+    X, y, sample_weight
+        As of its `fit`.
+    held_out : tuple
+        X_val, y_val and sample_weight_val of `fit`.
+    previous : Fitted or None
+        The fit to be continued.
+    inputs : ndarray of intp or None
+        Columns of X for a new network; one that goes on keeps its own.
+    classes : array-like or None
+        All classes of a stream.
+    is_stream : bool, default=False
+        Whether this is one epoch of a stream.
+
+    Returns
+    -------
+    Fitted
+    """
+    with single_blas_thread():
+        validation.check_parameters(estimator)
+        validation.check_scorer(estimator)
+        if is_stream and isinstance(getattr(estimator, "class_weight", None), str):
+            raise ValueError(
+                f"class_weight={estimator.class_weight!r} is not supported for "
+                "partial_fit: one batch does not know the shares of the classes. Pass "
+                "a dict of weights, or sample_weight."
+            )
+        known = (None, None) if previous is None else (previous.header, previous.task)
+        X, y, header = read_X_y(estimator, X, y, known[0])
+        weights = read_weights(sample_weight, X.shape[0])
+        if previous is not None and not is_stream:
+            check_continued_labels(previous.task, y)
+        task = task_of(estimator, y, weights, known=known[1], classes=classes)
+        training = prepare(
+            estimator,
+            task,
+            Rows.of(task, X, y, weights),
+            header,
+            held_out=read_validation(estimator, task, header, *held_out),
+            previous=previous,
+            inputs=inputs,
+            is_stream=is_stream,
+        )
+        lam = validation.check_reg_lambda(estimator, training.problem.network.n_layers)
+        warn_before(training, estimator, lam)
+        result, monitor = training.solve(lam)
+        fitted = training.fitted(result, monitor)
+        if monitor.has_no_score:
+            warn(
+                "Every validation score is NaN or infinite "
+                f"(scoring={estimator.scoring!r}): the last network is kept."
+            )
+        warn_after(training, estimator, result, fitted)
+        _advance(estimator.random_state, training.rng)
+    return fitted
+
+
+def _advance(random_state, rng):
+    """Let a user's generator go on after the draws of a fit that has succeeded."""
+    if isinstance(random_state, np.random.RandomState) and random_state is not rng:
+        random_state.set_state(rng.get_state())
+
+
+def prepare(
+    estimator,
+    task,
+    rows,
+    header,
+    *,
+    held_out=None,
+    previous=None,
+    inputs=None,
+    is_stream=False,
+):
+    """Return all that a fit works on, but lambda.
+
+    Parameters
+    ----------
+    estimator : RegMLPClassifier or RegMLPRegressor
+        Gives the parameters, which `validation.check_parameters` has passed.
+    task : Task
+    rows : Rows
+        Training rows, before a validation set is split off.
+    header : Header
+        Of X.
+    held_out : Rows or None
+        Validation rows that the user gave.
+    previous : Fitted or None
+        The fit to be continued.
+    inputs : ndarray of intp or None
+        Columns of X for a new network; one that goes on keeps its own.
+    is_stream : bool, default=False
+        Whether this is one epoch of a stream.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    ValueError
+        Names the parameter or the data at fault.
+    """
+    inputs = inputs if previous is None else previous.inputs
+    X, dtype = rows.columns(inputs), rows.X.dtype
+    hidden = validation.check_hidden_layer_sizes(estimator)
+    units = (X.shape[1], *hidden, task.n_outputs)
+    validation.check_network_size(estimator, units)
+    network = Network(units, estimator.activation)
+    penalties = validation.check_penalties(estimator, network.shapes)
+    modes = _resolve_modes(estimator, penalties, task.loss)
+    work_dtype = np.dtype(np.float64) if estimator.solver == "lbfgs" else dtype
+    rng = _generator(estimator, previous if is_stream else None)
+    if previous is not None:
+        _check_same_network(estimator, network, previous)
+        theta = previous.theta(work_dtype)
+    else:
+        theta = network.initial_theta(rng, dtype).astype(work_dtype, copy=False)
+    train = None  # all rows
+    if estimator.early_stopping and held_out is None:
+        train, held_out = _split(estimator, task, rows, rng)
+    validate = None
+    if estimator.early_stopping:
+        validate = validation_score(estimator, task, held_out, network, inputs, dtype)
+    data = CompiledRows(
+        X, rows.targets, rows.weights, task.loss, task.n_outputs, work_dtype, train
+    )
+    if not data.weight_sum > 0:
+        raise ValueError("The weights of all training rows are 0.")
+    return Training(
+        Problem(data, network, penalties, estimator.penalize_intercepts),
+        _make_solver(estimator, data.n_rows, modes, is_stream),
+        task,
+        header,
+        inputs,
+        modes,
+        theta,
+        rng,
+        validate,
+        dtype,
+        estimator.tol,
+        estimator.n_iter_no_change,
+        estimator.verbose,
+        previous,
+        is_stream,
+    )
+
+
+def _split(estimator, task, rows, rng):
+    """Indices of the rows that train, and the rows that do not."""
+    train, test = split_rows(
+        rows.X.shape[0],
+        rows.sample_weight,
+        estimator.validation_fraction,
+        task.strata(rows.targets),
+        rng,
+    )
+    return train, rows.take(test)
+
+
+def _resolve_modes(estimator, penalties, loss):
+    if estimator.solver == "lbfgs" and not loss.is_smooth:
+        raise ValueError(
+            f"loss={loss.name!r} has a kink, and solver='lbfgs' needs a smooth "
+            "loss. Use solver='adam', 'sgd' or 'rmsprop', or loss='huber'."
+        )
+    return tuple(
+        resolve_decay_mode(estimator.decay_mode, penalty, estimator.solver)
+        for penalty in penalties
+    )
+
+
+def _generator(estimator, previous):
+    """A stream draws its shuffles from one random stream."""
+    if previous is not None and previous.rng is not None:
+        return copy.deepcopy(previous.rng)
+    rng = validation.check_random_state(estimator)
+    # A fit that fails must not have drawn from the user's generator.
+    return copy.deepcopy(rng) if rng is estimator.random_state else rng
+
+
+def _check_same_network(estimator, network, previous):
+    fitted = previous.network.units[1:]
+    if fitted[:-1] != network.units[1:-1]:
+        raise ValueError(
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} differs from the "
+            f"fitted network, whose hidden layers have {fitted[:-1]} units. A warm "
+            "start needs the same; set warm_start=False to fit anew."
+        )
+    if fitted[-1] != network.units[-1]:
+        raise ValueError(
+            f"y has {network.units[-1]} outputs, but the fitted network has "
+            f"{fitted[-1]} outputs."
+        )
+
+
+def _make_solver(estimator, n_rows, modes, is_stream):
+    max_iter = estimator.max_iter
+    if estimator.solver == "lbfgs":
+        return Deterministic(max_iter, estimator.max_fun, estimator.tol)
+    batch_size = estimator.batch_size
+    batch_size = min(200, n_rows) if batch_size == "auto" else batch_size
+    if batch_size > n_rows:
+        warn(
+            f"Got batch_size={batch_size}, larger than the {n_rows} training "
+            "samples. It is clipped."
+        )
+    optimizer = Optimizer.of(
+        estimator.solver,
+        momentum=estimator.momentum,
+        nesterovs_momentum=estimator.nesterovs_momentum,
+        beta_1=estimator.beta_1,
+        beta_2=estimator.beta_2,
+        rho=estimator.rho,
+        epsilon=estimator.epsilon,
+    )
+    return Stochastic(
+        estimator.solver,
+        optimizer,
+        modes,
+        min(batch_size, n_rows),
+        1 if is_stream else max_iter,
+        estimator.learning_rate,
+        estimator.learning_rate_init,
+        estimator.power_t,
+        estimator.shuffle,
+        max_iter if is_stream else None,
+    )
+
+
+def validation_score(estimator, task, rows, network, inputs, dtype):
+    """Score of parameters on rows that do not train.
+
+    Scores weigh the rows by the user's weights; the loss, being the data term of the
+    objective, also by the class weights.
+
+    Parameters
+    ----------
+    estimator : RegMLPClassifier or RegMLPRegressor
+        Gives `scoring`.
+    task : Task
+    rows : Rows
+    network : Network
+    inputs : ndarray of intp or None
+        Columns of X that it reads.
+    dtype : dtype
+        Of the fitted weights.
+
+    Returns
+    -------
+    callable
+        Maps theta to a float, greater is better, NaN where there is no score.
+    """
+    X = engine_matrix(rows.columns(inputs), dtype)
+    if estimator.scoring == "loss":
+        data = CompiledRows(
+            X, rows.targets, rows.weights, task.loss, task.n_outputs, np.float64
+        )
+        return lambda theta: -data.value(network, theta.astype(np.float64))
+
+    if estimator.scoring is None:
+
+        def score(theta):
+            raw = predict_raw(network, theta, X)
+            if not np.isfinite(raw).all():
+                return float("nan")
+            with np.errstate(over="ignore", invalid="ignore"):
+                return task.score(raw, rows.targets, rows.sample_weight)
+
+        return score
+
+    scorer, options = validation.check_scorer(estimator), {}
+    if (
+        rows.sample_weight is not None
+        and "sample_weight" in signature(scorer).parameters
+    ):
+        options["sample_weight"] = rows.sample_weight
+    header = Header(rows.X.shape[1])  # without names, as X has none here
+
+    def score_with_scorer(theta):
+        if not np.isfinite(theta).all():
+            return float("nan")
+        coefs, intercepts = network.coefs(theta), network.intercepts(theta)
+        fitted = Fitted(task, header, network, coefs, intercepts, inputs)
+        return float(scorer(as_estimator(estimator, fitted), rows.X, rows.y, **options))
+
+    return score_with_scorer
+
+
+# Warnings ----------------------------------------------------------------------------
+
+
+def warn_before(training, estimator, lam):
+    """Warn where penalties or rates cannot do what they are meant to."""
+    penalties = training.problem.penalties
+    validation.warn_if_vacuous(penalties, lam)
+    decoupled = [
+        strength
+        for penalty, strength, mode in zip(penalties, lam, training.modes)
+        if penalty is not None and mode == "decoupled"
+    ]
+    if max(decoupled, default=0.0) * estimator.learning_rate_init > 1.0:
+        warn(
+            f"reg_lambda={estimator.reg_lambda!r} times learning_rate_init="
+            f"{estimator.learning_rate_init!r} is above 1: decoupled decay sets the "
+            "weights to 0 in every step. Lower one of them."
+        )
+
+
+def warn_after(training, estimator, result, fitted):
+    """Warn where a fit has not done what its user may believe."""
+    status, limits = result.status, f"max_iter={estimator.max_iter}"
+    if estimator.solver == "lbfgs":
+        limits += f", max_fun={estimator.max_fun}"
+    if status is Status.INTERRUPTED:
+        warn("Training interrupted by user.")
+    elif status is Status.NON_FINITE:
+        warn(
+            "Training diverged; the weights of the best validation score are kept. "
+            "Lower 'learning_rate_init' or scale the data.",
+            ConvergenceWarning,
+        )
+    elif status is Status.MAX_ITER and not training.is_stream:
+        warn(
+            f"solver={estimator.solver!r} stopped after {result.n_iter} iterations "
+            f"({limits}) and has not converged yet. Increase the limit, scale the "
+            "data, or raise 'tol'.",
+            ConvergenceWarning,
+        )
+    elif _is_worse_than_a_constant(training, fitted):
+        warn(
+            f"solver={estimator.solver!r} ended with a data loss of "
+            f"{fitted.history.data_loss[-1]:.3g}, but a constant has "
+            f"{training.problem.data.null_value:.3g}. Scale X and y, for instance by "
+            "StandardScaler and TransformedTargetRegressor, or lower "
+            "'learning_rate_init'.",
+            ConvergenceWarning,
+        )
+    elif status is not Status.STOPPED and _is_far_from_optimal(
+        training, result, fitted
+    ):
+        warn(
+            f"solver={estimator.solver!r} hardly decreases the objective any more, but "
+            "the optimality conditions are not met (optimality_ = "
+            f"{result.optimality:.1g}). Scale the data, or lower 'tol'.",
+            ConvergenceWarning,
+        )
+
+
+def _is_worse_than_a_constant(training, fitted):
+    """Whether mini-batch training has ended worse than the mean target, and for good.
+
+    Steps are absolute, so data in other units than the usual ones may be out of reach.
+    The last epoch's mean loss is free and decides alone where it is better.
+    """
+    if training.is_stream or isinstance(training.solver, Deterministic):
+        return False
+    data = training.problem.data
+    level = data.null_value + _WORSE * abs(data.null_value)
+    tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
+    if fitted.history.data_loss[-1] <= level or not tells_something:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = training.problem.data_value(fitted.theta(data.dtype))
+    return not value <= level
+
+
+def _is_far_from_optimal(training, result, fitted):
+    if result.optimality is None or result.optimality <= training.tol:
+        return False
+    is_smooth = training.problem.network.is_smooth
+    if result.optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS):
+        return True
+    constant = training.problem.constant_value()
+    return fitted.history.objective[-1] > constant + _WORSE * abs(constant)
