@@ -283,6 +283,7 @@ def fit_and_check_threads():
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:solver='adam' ended with a data loss")
 def test_a_child_does_not_inherit_the_fits_of_other_threads():
     worker = Worker()
     worker.enter_context()
@@ -304,6 +305,7 @@ def test_a_child_goes_on_with_the_fit_that_forked():
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:solver='adam' ended with a data loss")
 def test_forks_while_threads_come_and_go():
     stop = threading.Event()
 
