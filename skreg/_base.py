@@ -274,8 +274,8 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         Returns
         -------
         torch.nn.Sequential
-            Maps a tensor of shape (n_samples, n_features_in_), of the dtype of the
-            weights, to one of shape (n_samples, n_outputs_).
+            Maps a tensor of shape (n_samples, n_features), of the dtype of the
+            weights, to one of shape (n_samples, n_outputs).
 
         Raises
         ------
