@@ -15,7 +15,7 @@ from skreg._rows import read_X
 from skreg._solvers._decay import STOCHASTIC_SOLVERS
 from skreg._threads import single_blas_thread
 from skreg._training import train
-from skreg._validation import check_parameter_names, check_parameters
+from skreg._validation import check_parameter_names
 
 
 def can_stream(estimator):
@@ -102,8 +102,7 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         ValueError
             Names the parameter or the data at fault and what is allowed.
         """
-        check_parameters(self)
-        previous = getattr(self, "fitted_", None) if self.warm_start else None
+        previous = getattr(self, "fitted_", None)
         held_out = (X_val, y_val, sample_weight_val)
         fitted = train(self, X, y, sample_weight, held_out=held_out, previous=previous)
         return self._take(fitted)

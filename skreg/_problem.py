@@ -57,12 +57,6 @@ class Problem:
         """
         return self.data.value_grad(self.network, theta)
 
-    def constant_value(self):
-        """Objective of the network that predicts the mean target, without weights."""
-        theta = np.zeros(self.network.n_parameters, self.dtype)
-        theta[self.network.slices[-1]] = self.data.null_prediction
-        return self.data_value(theta)
-
     def gradient_unit(self, theta):
         """Largest entry of the data term's gradient where the network is constant.
 

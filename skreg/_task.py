@@ -179,7 +179,7 @@ class Classification(Task):
                 "must be 1D, or a multilabel indicator matrix of 0 and 1."
             )
         if known is not None:
-            _check_same_classes(y, known, classes)
+            _check_same_classes(known, classes)
             return replace(known, class_weight=class_weight, per_class=None)
         if kind.startswith("multilabel"):
             if classes is not None and len(classes) != y.shape[1]:
@@ -297,13 +297,12 @@ class Classification(Task):
         return np.hstack([1.0 - proba, proba]) if self.kind == "binary" else proba
 
 
-def _check_same_classes(y, known, classes):
-    if classes is not None:
-        if set(classes) != set(known.classes):
-            raise ValueError(
-                f"classes={classes!r} is not the same as on the last call to "
-                f"partial_fit, was: {known.classes!r}"
-            )
+def _check_same_classes(known, classes):
+    if classes is not None and set(classes) != set(known.classes):
+        raise ValueError(
+            f"classes={classes!r} is not the same as on the last call to "
+            f"partial_fit, was: {known.classes!r}"
+        )
 
 
 def check_continued_labels(task, y):

@@ -181,7 +181,7 @@ def train(
     held_out : tuple
         X_val, y_val and sample_weight_val of `fit`.
     previous : Fitted or None
-        The fit to be continued.
+        An earlier fit, which streams and warm starts continue.
     inputs : ndarray of intp or None
         Columns of X for a new network; one that goes on keeps its own.
     classes : array-like or None
@@ -196,6 +196,8 @@ def train(
     with single_blas_thread():
         validation.check_parameters(estimator)
         validation.check_scorer(estimator)
+        if not (is_stream or estimator.warm_start):
+            previous = None
         if is_stream and isinstance(getattr(estimator, "class_weight", None), str):
             raise ValueError(
                 f"class_weight={estimator.class_weight!r} is not supported for "
@@ -548,5 +550,5 @@ def _is_far_from_optimal(training, result, fitted):
     is_smooth = training.problem.network.is_smooth
     if result.optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS):
         return True
-    constant = training.problem.constant_value()
+    constant = training.problem.data.null_value
     return fitted.history.objective[-1] > constant + _WORSE * abs(constant)

@@ -88,7 +88,7 @@ class Walk:
             self._solver = replace(training.solver, tol=looser, ftol=_FLAT)
             self._first_solver = replace(self._solver, ftol=_FLAT_FIRST)
         self.n_fits = self.n_unconverged = 0
-        self._scale = None
+        self._scale, self._penalties = None, {}
         self._twin = linear_twin(self.problem)
         self._twin_theta = null_theta(self._twin)
         n_outputs = self.problem.network.units[-1]
@@ -278,7 +278,11 @@ class Walk:
         return fit.data_loss + self._penalty(fit.theta, lam)
 
     def _penalty(self, theta, lam):
-        return self.problem.penalty_value(theta, self._per_layer(lam))
+        if (
+            lam not in self._penalties
+        ):  # a path compares all its networks at each lambda
+            self._penalties[lam] = self.problem.penalty(self._per_layer(lam))
+        return self._penalties[lam].value(theta)
 
     def _per_layer(self, lam):
         return np.full(self.problem.network.n_layers, float(lam))

@@ -1,5 +1,6 @@
 """Warnings that point to the line of the caller, whatever lies between."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -9,7 +10,8 @@ import sklearn
 
 # A user calls through these; what they call is not the user's line.
 _PASSED_OVER = tuple(
-    str(Path(file).parent) for file in (__file__, sklearn.__file__, joblib.__file__)
+    f"{Path(file).parent}{os.sep}"
+    for file in (__file__, sklearn.__file__, joblib.__file__)
 )
 
 
@@ -22,10 +24,8 @@ def warn(message, category=UserWarning):
     category : type of Warning, default=UserWarning
     """
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_passed_over(frame.f_code.co_filename):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+        _PASSED_OVER
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
-
-
-def _is_passed_over(filename):
-    return filename.startswith((*_PASSED_OVER, "<"))

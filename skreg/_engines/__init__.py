@@ -29,6 +29,10 @@ class DataTerm(Protocol):
         Weighted mean of X.
     null_prediction : ndarray of shape (n_outputs,)
         Raw prediction whose prediction is the weighted mean of the targets.
+    null_value : float
+        Data term of the network that predicts it everywhere.
+    largest_product : float
+        Largest |X| times largest |y|: the size of the terms of gradients.
     """
 
     n_rows: int
