@@ -278,9 +278,7 @@ class Walk:
         return fit.data_loss + self._penalty(fit.theta, lam)
 
     def _penalty(self, theta, lam):
-        if (
-            lam not in self._penalties
-        ):  # a path compares all its networks at each lambda
+        if lam not in self._penalties:  # all networks are compared at each lambda
             self._penalties[lam] = self.problem.penalty(self._per_layer(lam))
         return self._penalties[lam].value(theta)
 

@@ -24,8 +24,6 @@ def warn(message, category=UserWarning):
     category : type of Warning, default=UserWarning
     """
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(
-        _PASSED_OVER
-    ):
+    while frame.f_back and frame.f_code.co_filename.startswith(_PASSED_OVER):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
