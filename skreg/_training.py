@@ -220,17 +220,33 @@ def train(
             inputs=inputs,
             is_stream=is_stream,
         )
-        lam = validation.check_reg_lambda(estimator, training.problem.network.n_layers)
-        warn_before(training, estimator, lam)
-        result, monitor = training.solve(lam)
-        fitted = training.fitted(result, monitor)
-        if monitor.has_no_score:
-            warn(
-                "Every validation score is NaN or infinite "
-                f"(scoring={estimator.scoring!r}): the last network is kept."
-            )
-        warn_after(training, estimator, result, fitted)
-        _advance(estimator.random_state, training.rng)
+        return solve(training, estimator)
+
+
+def solve(training, estimator):
+    """Train what has been prepared; warn of what its user should know.
+
+    Parameters
+    ----------
+    training : Training
+    estimator : RegMLPClassifier or RegMLPRegressor
+        Of which it was made.
+
+    Returns
+    -------
+    Fitted
+    """
+    lam = validation.check_reg_lambda(estimator, training.problem.network.n_layers)
+    warn_before(training, estimator, lam)
+    result, monitor = training.solve(lam)
+    fitted = training.fitted(result, monitor)
+    if monitor.has_no_score:
+        warn(
+            "Every validation score is NaN or infinite "
+            f"(scoring={estimator.scoring!r}): the last network is kept."
+        )
+    warn_after(training, estimator, result, fitted)
+    _advance(estimator.random_state, training.rng)
     return fitted
 
 
@@ -250,6 +266,8 @@ def prepare(
     previous=None,
     inputs=None,
     is_stream=False,
+    data_term=None,
+    score=None,
 ):
     """Return all that a fit works on, but lambda.
 
@@ -270,6 +288,9 @@ def prepare(
         Columns of X for a new network; one that goes on keeps its own.
     is_stream : bool, default=False
         Whether this is one epoch of a stream.
+    data_term, score : callable or None
+        Where rows do not lie in this process: twins of `_data_term`, which makes the
+        `DataTerm` of the rows, and of `validation_score`.
 
     Returns
     -------
@@ -300,10 +321,10 @@ def prepare(
         train, held_out = _split(estimator, task, rows, rng)
     validate = None
     if estimator.early_stopping:
-        validate = validation_score(estimator, task, held_out, network, inputs, dtype)
-    data = CompiledRows(
-        X, rows.targets, rows.weights, task.loss, task.n_outputs, work_dtype, train
-    )
+        validate = (score or validation_score)(
+            estimator, task, held_out, network, inputs, dtype
+        )
+    data = (data_term or _data_term)(estimator, task, X, rows, work_dtype, train)
     if not data.weight_sum > 0:
         raise ValueError("The weights of all training rows are 0.")
     return Training(
@@ -322,6 +343,13 @@ def prepare(
         estimator.verbose,
         previous,
         is_stream,
+    )
+
+
+def _data_term(estimator, task, X, rows, dtype, train=None):
+    """Data term over rows, or those in `train`, with X in the columns to be read."""
+    return CompiledRows(
+        X, rows.targets, rows.weights, task.loss, task.n_outputs, dtype, train
     )
 
 
@@ -432,9 +460,7 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
     """
     X = engine_matrix(rows.columns(inputs), dtype)
     if estimator.scoring == "loss":
-        data = CompiledRows(
-            X, rows.targets, rows.weights, task.loss, task.n_outputs, np.float64
-        )
+        data = _data_term(estimator, task, X, rows, np.float64)
         return lambda theta: -data.value(network, theta.astype(np.float64))
 
     if estimator.scoring is None:
