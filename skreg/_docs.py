@@ -92,6 +92,13 @@ validation_fraction : float in (0, 1), default=0.1
 n_iter_no_change : int >= 1 or np.inf, default=10
     Epochs without improvement after which training ends. lbfgs: iterations, with
     `early_stopping` only.
+ema : float in [0, 1), default=0.0
+    Decay per epoch of an exponential moving average of the weights [4]_, which predicts
+    in their place and is what `early_stopping` watches and keeps; ``ema=0.9`` averages
+    over about 10 epochs. The first epoch starts it. Weights that are 0 after the last
+    epoch are 0 in the network, too. Training does not see the average, and warm starts
+    and `partial_fit` go on with both; after early stopping a warm start begins at the
+    network that is kept, with a new average. Not for lbfgs.
 scoring : None, "loss", str or callable, default=None
     Validation score: `score`, minus the data loss, or any scikit-learn scorer.
 warm_start : bool, default=False
@@ -111,7 +118,8 @@ n_iter_ : int
 t_ : int
     Training samples seen, counted over all epochs.
 loss_ : float
-    Objective J of the last epoch; last entry of `loss_curve_`.
+    Objective J of the last epoch; last entry of `loss_curve_`. With `ema`, this and the
+    curves are of the weights that train, and `validation_scores_` of their average.
 best_loss_ : float or None
     Smallest J; None with early stopping.
 loss_curve_ : list of float
@@ -175,6 +183,8 @@ References
    algorithms 1 and 2.
 .. [3] J. Yun, A. C. Lozano and E. Yang, "Adaptive proximal gradient methods for
    structured neural networks", NeurIPS 2021, algorithm 1.
+.. [4] B. T. Polyak and A. B. Juditsky, "Acceleration of stochastic approximation by
+   averaging", SIAM J. Control Optim. 30(4), 1992; here exponential, per epoch.
 
 Examples
 --------

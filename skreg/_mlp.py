@@ -42,6 +42,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        ema=0.0,
         scoring=None,
         warm_start=False,
         verbose=False,
@@ -73,6 +74,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.ema = ema
         self.scoring = scoring
         self.warm_start = warm_start
         self.verbose = verbose
@@ -230,6 +232,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        ema=0.0,
         scoring=None,
         warm_start=False,
         verbose=False,
@@ -262,6 +265,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.ema = ema
         self.scoring = scoring
         self.warm_start = warm_start
         self.verbose = verbose

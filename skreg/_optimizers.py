@@ -110,6 +110,9 @@ class OptimizerState:
         Steps, samples and epochs so far.
     factor : float
         Product of the reductions of the adaptive schedule.
+    average, iterate : ndarray of shape (n_parameters,) or None
+        Average of the weights over epochs, and the weights that train; None where the
+        weights themselves predict.
     """
 
     solver: str
@@ -118,6 +121,8 @@ class OptimizerState:
     n_samples: int = 0
     n_epochs: int = 0
     factor: float = 1.0
+    average: np.ndarray | None = None
+    iterate: np.ndarray | None = None
 
     @classmethod
     def resume(cls, state, solver, optimizer, theta):

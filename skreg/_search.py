@@ -483,6 +483,7 @@ True""",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        ema=0.0,
         scoring=None,
         verbose=False,
         reg_lambdas=20,
@@ -518,6 +519,7 @@ True""",
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.ema = ema
         self.scoring = scoring
         self.verbose = verbose
         self.reg_lambdas = reg_lambdas
@@ -579,6 +581,7 @@ True""",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        ema=0.0,
         scoring=None,
         verbose=False,
         reg_lambdas=20,
@@ -615,6 +618,7 @@ True""",
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.ema = ema
         self.scoring = scoring
         self.verbose = verbose
         self.reg_lambdas = reg_lambdas

@@ -404,6 +404,7 @@ def _check_same_network(estimator, network, previous):
 def _make_solver(estimator, n_rows, modes, is_stream):
     max_iter = estimator.max_iter
     if estimator.solver == "lbfgs":
+        validation.check_no_average(estimator)
         return Deterministic(max_iter, estimator.max_fun, estimator.tol)
     batch_size = estimator.batch_size
     batch_size = min(200, n_rows) if batch_size == "auto" else batch_size
@@ -432,6 +433,7 @@ def _make_solver(estimator, n_rows, modes, is_stream):
         estimator.power_t,
         estimator.shuffle,
         max_iter if is_stream else None,
+        float(estimator.ema),  # a NumPy float would widen float32
     )
 
 
@@ -532,10 +534,10 @@ def warn_after(training, estimator, result, fitted):
             "data, or raise 'tol'.",
             ConvergenceWarning,
         )
-    elif _is_worse_than_a_constant(training, fitted):
+    elif (data_loss := _loss_above_a_constant(training, fitted)) is not None:
         warn(
             f"solver={estimator.solver!r} ended with a data loss of "
-            f"{fitted.history.data_loss[-1]:.3g}, but a constant has "
+            f"{data_loss:.3g}, but a constant has "
             f"{training.problem.data.null_value:.3g}. Scale X and y, for instance by "
             "StandardScaler and TransformedTargetRegressor, or lower "
             "'learning_rate_init'.",
@@ -552,22 +554,24 @@ def warn_after(training, estimator, result, fitted):
         )
 
 
-def _is_worse_than_a_constant(training, fitted):
-    """Whether mini-batch training has ended worse than the mean target, and for good.
+def _loss_above_a_constant(training, fitted):
+    """Data loss of a mini-batch fit that is worse than the mean target, else None.
 
     Steps are absolute, so data in other units than the usual ones may be out of reach.
-    The last epoch's mean loss is free and decides alone where it is better.
+    The last epoch's mean loss is free and decides alone where it is better, unless the
+    result is another network than the one that trained.
     """
     if training.is_stream or isinstance(training.solver, Deterministic):
-        return False
+        return None
     data = training.problem.data
     level = data.null_value + _WORSE * abs(data.null_value)
     tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
-    if fitted.history.data_loss[-1] <= level or not tells_something:
-        return False
+    is_better = training.solver.ema == 0 and fitted.history.data_loss[-1] <= level
+    if is_better or not tells_something:
+        return None
     with np.errstate(over="ignore", invalid="ignore"):
         value = training.problem.data_value(fitted.theta(data.dtype))
-    return not value <= level
+    return None if value <= level else value
 
 
 def _is_far_from_optimal(training, result, fitted):

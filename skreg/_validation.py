@@ -102,6 +102,7 @@ _CONSTRAINTS = {
     "early_stopping": _BOOLEAN,
     "validation_fraction": _interval(0, 1, "neither"),
     "n_iter_no_change": _either(np.inf, "np.inf", _integer(1)),
+    "ema": _interval(0, 1, "left"),
     "scoring": (
         lambda value: value is None or isinstance(value, str) or callable(value),
         "None, 'loss', the name of a scorer or a callable",
@@ -150,6 +151,16 @@ def check_random_state(estimator):
     if rng is utils.check_random_state(None):
         return np.random.RandomState(rng.randint(2**32, dtype=np.uint32))
     return rng
+
+
+def check_no_average(estimator):
+    """Raise a ValueError where weights are to be averaged without mini-batches."""
+    if estimator.ema > 0:
+        raise ValueError(
+            f"ema={estimator.ema!r} averages the weights over the epochs of a "
+            f"mini-batch solver, and solver={estimator.solver!r} has none. Use "
+            "solver='adam', 'sgd' or 'rmsprop', or ema=0."
+        )
 
 
 def check_scorer(estimator):

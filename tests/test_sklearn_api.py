@@ -255,6 +255,7 @@ OTHER_VALUES = {
     "early_stopping": True,
     "validation_fraction": 0.25,
     "n_iter_no_change": np.inf,
+    "ema": 0.5,
     "scoring": "loss",
     "warm_start": True,
     "verbose": 1,

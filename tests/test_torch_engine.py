@@ -135,6 +135,7 @@ def settings_of(**changes):
         "power_t": 0.5,
         "shuffle": True,
         "horizon": None,
+        "ema": 0.0,
     }
     return SimpleNamespace(**{**defaults, **changes})
 
@@ -368,6 +369,34 @@ def test_each_network_stops_by_itself(learning_rate, together, one_thread):
         is_done = estimator.n_iter_ < 120
         assert result.status is (Status.CONVERGED if is_done else Status.MAX_ITER)
         assert_allclose(result.theta, expected, rtol=0, atol=1e-12)
+
+
+def test_averages_of_weights_are_those_of_the_compiled_core(together, one_thread):
+    case = case_of("multiclass")
+    network = network_of(case)
+    order, theta = start(network)
+    lams = [1e-3, 0.03, 0.3]
+    members = [
+        Member(
+            order,
+            theta,
+            terms_of(network, PENALTIES["l1"], "proximal", lam),
+            Monitor(1e-2, 2),
+        )
+        for lam in lams
+    ]
+    settings = settings_of(max_iter=40, ema=0.8)
+    results = solve_together(
+        settings, optimizer_of("adam"), rows_of(case), network, members
+    )
+    shared = {"penalty": "l1", "learning_rate_init": 0.01, "max_iter": 40, "ema": 0.8}
+    for lam, result in zip(lams, results):
+        expected, estimator = fitted_theta(
+            case, network, reg_lambda=lam, tol=1e-2, n_iter_no_change=2, **shared
+        )
+        assert result.n_iter == estimator.n_iter_
+        assert_allclose(result.theta, expected, rtol=0, atol=1e-12)
+        assert_array_equal(result.theta == 0, expected == 0)
 
 
 def test_scores_are_watched_network_by_network(together, one_thread):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skreg._optimizers import Optimizer, OptimizerState
+from skreg._solvers._averaging import average_of, network_of
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
 from skreg._solvers._shuffling import shuffler
@@ -33,6 +34,9 @@ class Stochastic:
     horizon : int or None
         Epochs over which the cosine schedule runs in a stream of single epochs; None
         starts it anew in each call, over `max_iter`.
+    ema : float in [0, 1)
+        Decay per epoch of an average of the weights, which is the result in their place
+        and is watched; see `_averaging`.
 
     Notes
     -----
@@ -59,6 +63,7 @@ class Stochastic:
     power_t: float = 0.5
     shuffle: bool = True
     horizon: int | None = None
+    ema: float = 0.0
 
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Train for at most `max_iter` epochs.
@@ -81,9 +86,11 @@ class Stochastic:
             History: "data_loss" and "penalty" per epoch, and "validation_scores". The
             data loss is the mean over the batches of an epoch, each taken just before
             its step; the penalty is the one at the start of the epoch. With one batch
-            per epoch their sum is therefore the objective, exactly.
+            per epoch their sum is therefore the objective, exactly. Both are of the
+            weights that train, also where their average is the result.
         """
         state = OptimizerState.resume(state, self.solver, self.optimizer, theta0)
+        theta0, state = self._resume_average(theta0, state)
         if self.horizon is None:
             state = replace(state, n_epochs=0)
         n_rows = problem.data.n_rows
@@ -117,8 +124,12 @@ class Stochastic:
                 diverged = not np.isfinite(runner.theta).all()
                 history["data_loss"].append(data_loss)
                 history["penalty"].append(penalty)
+                average = average_of(state.average, runner.theta, self.ema)
                 ceased = monitor.update(
-                    n_iter + 1, data_loss + penalty, runner.theta, history
+                    n_iter + 1,
+                    data_loss + penalty,
+                    network_of(average, runner.theta),
+                    history,
                 )
                 n_iter += 1
                 runner.snapshot()
@@ -127,6 +138,7 @@ class Stochastic:
                     n_steps=state.n_steps + len(rates),
                     n_samples=state.n_samples + problem.data.n_rows,
                     n_epochs=state.n_epochs + 1,
+                    average=average,
                 )
                 if diverged:
                     status = Status.NON_FINITE
@@ -143,8 +155,24 @@ class Stochastic:
             runner.restore()
             for values in history.values():
                 del values[n_iter:]
-        state = replace(state, moments=runner.moments)
-        return Result(runner.theta, n_iter, status, history, state=state)
+        iterate = None if state.average is None else runner.theta
+        state = replace(state, moments=runner.moments, iterate=iterate)
+        theta = network_of(state.average, runner.theta)
+        return Result(theta, n_iter, status, history, state=state)
+
+    def _resume_average(self, theta0, state):
+        """Weights to train from, and the state with their average, or without one.
+
+        An average goes on only where theta0 is its network, as the last fit has left
+        it: not after early stopping, which may have kept another one, and not where a
+        user has set weights.
+        """
+        average, iterate = state.average, state.iterate
+        if self.ema > 0 and average is not None and len(average) == len(theta0):
+            average, iterate = (a.astype(theta0.dtype) for a in (average, iterate))
+            if np.array_equal(network_of(average, iterate), theta0):
+                return iterate, replace(state, average=average)
+        return theta0, replace(state, average=None)
 
     def _rates(self, state, n_rows):
         """Learning rates of the steps of the next epoch."""

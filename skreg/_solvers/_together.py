@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skreg._solvers._averaging import average_of, network_of
 from skreg._solvers._result import Result, Status
 from skreg._solvers._schedules import epoch_rates
 from skreg._solvers._shuffling import shuffler
@@ -64,7 +65,8 @@ def solve_together(settings, optimizer, data, network, members):
     ----------
     settings : Stochastic
         Of which batch_size, max_iter, learning_rate, learning_rate_init, power_t,
-        shuffle and horizon are read. Batches larger than a training set hold all of it.
+        shuffle, horizon and ema are read. Batches larger than a training set hold all
+        of it.
     optimizer : Optimizer
     data : engine of many networks
         With `networks` and `capacity`, such as `skreg._engines._torch.TorchRows`.
@@ -138,6 +140,7 @@ class _Grid:
         self.live = np.arange(len(members))  # which members `networks` holds
         self.is_live = np.ones(len(members), bool)  # of those
         self.factor = np.ones(len(members))  # of all members, as below
+        self.averages = [None] * len(members)
         names = "data_loss", "penalty", "validation_scores"
         self.history = [{name: [] for name in names} for _ in members]
         self.results = [None] * len(members)
@@ -165,7 +168,8 @@ class _Grid:
         )
         is_finite = networks.is_finite()
         watched = any(self.monitors[k].validate is not None for k in self.live)
-        thetas = networks.thetas() if watched else [None] * len(networks)
+        needed = watched or self.settings.ema > 0
+        thetas = networks.thetas() if needed else [None] * len(networks)
         ceased, diverged = [], []
         for i in np.flatnonzero(self.is_live):
             k = self.live[i]
@@ -173,7 +177,11 @@ class _Grid:
             history["data_loss"].append(float(losses[i]))
             history["penalty"].append(float(penalties[i]))
             objective = history["data_loss"][-1] + history["penalty"][-1]
-            stops = monitor.update(epoch + 1, objective, thetas[i], history)
+            self.averages[k] = average_of(
+                self.averages[k], thetas[i], self.settings.ema
+            )
+            theta = network_of(self.averages[k], thetas[i])
+            stops = monitor.update(epoch + 1, objective, theta, history)
             if not is_finite[i]:
                 diverged.append(i)
             elif stops and not self._lower_rate(k):
@@ -199,6 +207,7 @@ class _Grid:
         for i, theta in zip(places, thetas):
             k = self.live[i]
             n_iter = len(self.history[k]["data_loss"])
+            theta = network_of(self.averages[k], theta)
             self.results[k] = Result(theta, n_iter, status, self.history[k])
         self.is_live[places] = False
 

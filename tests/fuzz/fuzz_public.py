@@ -78,6 +78,7 @@ GOOD = {
     "early_stopping": [True, False, False],
     "validation_fraction": [0.01, 0.2, 0.5, 0.99],
     "n_iter_no_change": [1, 2, np.inf],
+    "ema": [0.0, 0.0, 0.5, 0.99],
     "scoring": [None, None, "loss", "accuracy", "r2"],
     "shuffle": [True, False],
     "class_weight": [None, "balanced", {0: 1.0, 1: 2.0}, {7: 1}],
