@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _export
@@ -47,10 +48,45 @@ def _weights(name, doc):
     """Fitted attribute that may be replaced, as scikit-learn's networks allow."""
 
     def put(estimator, values):
-        check_is_fitted(estimator)
+        if not hasattr(estimator, "fitted_"):
+            raise NotFittedError(
+                f"{name}_ of {type(estimator).__name__} can be replaced once fit has "
+                "been called."
+            )
         estimator.fitted_ = replace(estimator.fitted_, **{name: list(values)})
 
     return _attribute(lambda fitted: getattr(fitted, name), doc).setter(put)
+
+
+def _of_linear_model(read, doc):
+    """Fitted attribute of networks without hidden layers; the others lack it."""
+
+    def get(estimator):
+        check_is_fitted(estimator)
+        fitted = estimator.fitted_
+        if fitted.network.n_layers > 1:
+            raise AttributeError(
+                f"{type(estimator).__name__} has coef_ and intercept_ only with "
+                "hidden_layer_sizes=(): the weights of networks are coefs_ and "
+                "intercepts_."
+            )
+        return read(fitted)
+
+    return property(get, doc=doc)
+
+
+def _coef(fitted):
+    rows = np.array([fitted.per_feature(column) for column in fitted.coefs[0].T])
+    return rows[0] if _has_one_target(fitted) else rows
+
+
+def _intercept(fitted):
+    (values,) = fitted.intercepts
+    return values[0] if _has_one_target(fitted) else values
+
+
+def _has_one_target(fitted):
+    return fitted.task.classes is None and fitted.task.n_outputs == 1
 
 
 def _one_or_all(values):
@@ -121,6 +157,10 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
 
     coefs_ = _weights("coefs", "Weight matrices, of shape (n_in, n_out).")
     intercepts_ = _weights("intercepts", "Intercepts of each layer.")
+    coef_ = _of_linear_model(
+        _coef, "The weights in the shape of scikit-learn's linear models."
+    )
+    intercept_ = _of_linear_model(_intercept, "The intercepts, likewise.")
     n_iter_ = _attribute(lambda f: f.n_iter, "Epochs or iterations of the last call.")
     t_ = _attribute(lambda f: f.n_seen, "Training samples seen, over all epochs.")
     n_layers_ = _attribute(

@@ -112,6 +112,9 @@ coefs_ : list of ndarray of shape (n_in, n_out)
     Weight matrices.
 intercepts_ : list of ndarray of shape (n_out,)
     Intercepts.
+coef_, intercept_ : ndarray, or float for `intercept_`
+    The same in the shapes of scikit-learn's linear models; only with
+    ``hidden_layer_sizes=()``.
 {task_attributes}
 n_iter_ : int
     Epochs or iterations of the last call.

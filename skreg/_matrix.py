@@ -4,6 +4,62 @@ import numpy as np
 from scipy import sparse
 
 
+def checked_sparse(X, name="X"):
+    """Return X; if it is sparse, after a check that its indices are inside of it.
+
+    SciPy's conversions and selections of rows and columns trust the indices, so that
+    those of a file which nobody has checked may read and write anywhere in memory.
+
+    Parameters
+    ----------
+    X : object
+    name : str
+        In messages.
+
+    Raises
+    ------
+    ValueError
+        Says which index array is at fault.
+    """
+    if not sparse.issparse(X) or X.ndim != 2:
+        return X
+    if X.format not in ("csr", "csc", "bsr", "coo"):  # made of indices inside of them
+        X = X.tocsr()
+    shape = X.shape
+    if X.format == "coo":
+        for places, n, axis in zip((X.row, X.col), shape, ("row", "col")):
+            _check_places(places, n, axis, X, name)
+        return X
+    if X.format == "bsr":
+        shape = tuple(n // size for n, size in zip(shape, X.blocksize))
+    n_pointers, n_places = shape[::-1] if X.format == "csc" else shape
+    n_stored = min(len(X.indices), len(X.data))
+    faults = {
+        f"indptr must have {n_pointers + 1} entries": len(X.indptr) != n_pointers + 1,
+        "indptr must start with 0": X.indptr[:1].any(),
+        "indptr must not decrease": (X.indptr[1:] < X.indptr[:-1]).any(),
+        f"indptr ends beyond the {n_stored} entries of data and indices": (
+            X.indptr[-1:] > n_stored
+        ).any(),
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise _malformed(name, X, fault)
+    _check_places(X.indices[: X.indptr[-1]], n_places, "indices", X, name)
+    return X
+
+
+def _check_places(places, n, axis, X, name):
+    if places.dtype.kind not in "iu":
+        raise _malformed(name, X, f"{axis} must be of an integer dtype")
+    if places.size and not (places.min() >= 0 and places.max() < n):
+        raise _malformed(name, X, f"{axis} must be in [0, {n})")
+
+
+def _malformed(name, X, fault):
+    return ValueError(f"{name} is no valid {X.format.upper()} matrix: {fault}.")
+
+
 def engine_matrix(X, dtype):
     """Return X as engines read it: C-ordered, or CSR with int32 and int64 indices.
 

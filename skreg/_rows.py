@@ -9,7 +9,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skreg._matrix import engine_matrix, take_inputs
+from skreg._matrix import checked_sparse, engine_matrix, take_inputs
 
 _CHECKS = {
     "accept_sparse": "csr",
@@ -73,6 +73,7 @@ def read_X_y(estimator, X, y, header=None):
     ):  # scikit-learn's validation writes the header on what it is given
         reader = type(estimator)(**estimator.get_params(deep=False))
     numeric = {} if is_classifier(estimator) else {"y_numeric": True}
+    X, y = checked_sparse(X), checked_sparse(y, "y")
     X, y = validate_data(
         reader, X, y, reset=header is None, multi_output=True, **numeric, **_CHECKS
     )
@@ -87,7 +88,7 @@ def read_X(estimator, X, dtype=None):
     C-ordered ndarray or CSR
         Of at most the precision `dtype`.
     """
-    X = validate_data(estimator, X, reset=False, **_CHECKS)
+    X = validate_data(estimator, checked_sparse(X), reset=False, **_CHECKS)
     return engine_matrix(X, X.dtype if dtype is None else dtype)
 
 
@@ -222,7 +223,10 @@ def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):
         )
     twin = type(estimator)(**estimator.get_params(deep=False))
     header.write(twin)
-    X = read_X(twin, X_val)
-    check_consistent_length(X, y_val)
+    try:
+        X = read_X(twin, X_val)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"X_val: {error}") from error
+    check_consistent_length(X, checked_sparse(y_val, "y_val"))
     weights = read_weights(sample_weight_val, X.shape[0], "sample_weight_val")
     return Rows.of(task, X, y_val, weights, "y_val")

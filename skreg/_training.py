@@ -489,7 +489,10 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
             return float("nan")
         coefs, intercepts = network.coefs(theta), network.intercepts(theta)
         fitted = Fitted(task, header, network, coefs, intercepts, inputs)
-        return float(scorer(as_estimator(estimator, fitted), rows.X, rows.y, **options))
+        model = as_estimator(estimator, fitted)
+        return validation.score_by(
+            scorer, estimator.scoring, model, rows.X, rows.y, **options
+        )
 
     return score_with_scorer
 

@@ -170,6 +170,41 @@ def check_scorer(estimator):
     return check_scoring(estimator, scoring=estimator.scoring)
 
 
+def score_by(scorer, scoring, model, X, y, **options):
+    """Call a scorer.
+
+    Parameters
+    ----------
+    scorer : callable
+    scoring : str or callable
+        What the user has called it, for messages.
+    model : fitted estimator
+    X, y
+        Data in the user's terms.
+    **options : dict
+        Further arguments, such as sample_weight.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        Where the scorer fails, or returns no number; names `scoring`.
+    """
+    try:
+        score = scorer(model, X, y, **options)
+    except Exception as error:
+        raise ValueError(
+            f"scoring={scoring!r} failed with {type(error).__name__}: {error} "
+            f"It must fit {type(model).__name__} and y."
+        ) from error
+    if np.ndim(score) == 0 and np.asarray(score).dtype.kind in "biuf":
+        return float(score)
+    raise ValueError(f"scoring={scoring!r} must return a number. Got {score!r}.")
+
+
 def unknown_parameter_hint(name, parameters):
     """What to write instead of a name for λ that an estimator does not know.
 

@@ -210,6 +210,23 @@ def test_the_optimum_is_that_of_scikit_learn(name, weighted, as_matrix):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_weights_have_the_shapes_of_scikit_learn_as_well(name):
+    kind, penalty, lam, oracle = MODELS[name]
+    X, y, s = design(), targets(kind), np.ones(N)
+    theirs = oracle(lam, s).fit(X, y, sample_weight=s)
+    ours = estimator(kind, penalty, lam).fit(X, y)
+    assert np.shape(ours.coef_) == np.shape(theirs.coef_)
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    assert_array_equal(np.atleast_2d(ours.coef_).T, ours.coefs_[0])
+    small = ours.compact()
+    assert_array_equal(small.coef_, ours.coef_)
+    assert_array_equal(small.intercept_, ours.intercept_)
+    network = ours.set_params(hidden_layer_sizes=2, max_iter=1, tol=1e9).fit(X, y)
+    with pytest.raises(AttributeError, match=r"coef_ .* only with hidden_layer_sizes="):
+        _ = network.coef_
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_the_start_does_not_matter(name):
     kind, penalty, lam, _ = MODELS[name]
     X, y = design(), targets(kind)

@@ -310,6 +310,38 @@ def test_unknown_scoring_is_named(estimator, early_stopping):
         model.fit(X, ESTIMATORS[estimator])
 
 
+def fail(*_):
+    raise ZeroDivisionError("division")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "scoring", "message"),
+    [
+        (RegMLPRegressor, "accuracy", "scoring='accuracy' failed with ValueError"),
+        (RegMLPRegressor, "f1", "scoring='f1' failed"),
+        (RegMLPRegressor, "roc_auc", "scoring='roc_auc' failed with AttributeError"),
+        (RegMLPRegressor, "neg_log_loss", "scoring='neg_log_loss' failed"),
+        (RegMLPClassifier, "neg_mean_gamma_deviance", "neg_mean_gamma_deviance' fail"),
+        (RegMLPRegressor, fail, "fail.*failed with ZeroDivisionError: division"),
+        (RegMLPClassifier, lambda *_: None, "must return a number. Got None"),
+        (RegMLPClassifier, lambda *_: "0.5", "must return a number. Got '0.5'"),
+        (RegMLPRegressor, lambda *_: [0.5], r"must return a number. Got \[0.5\]"),
+        (RegMLPRegressor, lambda *_: 1j, "must return a number. Got 1j"),
+    ],
+)
+def test_scorers_that_do_not_fit_the_task_are_named(estimator, scoring, message):
+    model = estimator(4, early_stopping=True, scoring=scoring, max_iter=2)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, ESTIMATORS[estimator])
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+def test_weights_are_not_set_before_a_fit(estimator, name):
+    with pytest.raises(NotFittedError, match=f"{name} of .* once fit has been called"):
+        setattr(estimator(4), name, [X])
+
+
 @BOTH
 def test_unknown_parameter_is_refused(estimator):
     with pytest.raises(TypeError, match="alpha"):
@@ -452,6 +484,79 @@ def test_bad_X(estimator, method, bad_X, message):
     y = ESTIMATORS[estimator][: len(bad_X) if bad_X.ndim == 1 else bad_X.shape[0]]
     with pytest.raises((ValueError, TypeError), match=message):
         call(method, estimator(4), bad_X, y)
+
+
+def malformed(format, name, place, value, dtype=np.float64):
+    """A sparse matrix with one index that points outside of it."""
+    matrix = sparse.random(N, P, 0.5, format, random_state=0).astype(dtype)
+    getattr(matrix, name)[place] = value
+    return matrix
+
+
+MALFORMED = pytest.mark.parametrize(
+    ("format", "name", "place", "value", "message"),
+    [
+        ("csr", "indices", 3, 10**7, r"CSR matrix: indices must be in \[0, 3\)"),
+        ("csr", "indices", 0, P, r"CSR matrix: indices must be in \[0, 3\)"),
+        ("csr", "indices", -1, -1, r"CSR matrix: indices must be in \[0, 3\)"),
+        ("csr", "indptr", 0, 1, "CSR matrix: indptr must start with 0"),
+        ("csr", "indptr", 5, 10**6, "CSR matrix: indptr must not decrease"),
+        ("csr", "indptr", -1, 10**6, "CSR matrix: indptr ends beyond the 45 entries"),
+        ("csc", "indices", 3, 10**7, r"CSC matrix: indices must be in \[0, 30\)"),
+        ("csc", "indptr", 2, -5, "CSC matrix: indptr must not decrease"),
+        ("bsr", "indices", 0, 10**7, "BSR matrix: indices must be in"),
+        ("bsr", "indptr", -1, 10**6, "BSR matrix: indptr ends beyond"),
+        ("coo", "row", 2, 10**7, r"COO matrix: row must be in \[0, 30\)"),
+        ("coo", "col", 2, -(2**30), r"COO matrix: col must be in \[0, 3\)"),
+    ],
+)
+
+
+@MALFORMED
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "X_val"])
+def test_malformed_sparse_matrices_are_refused(
+    format, name, place, value, message, dtype, method
+):
+    bad = malformed(format, name, place, value, dtype)
+    model = RegMLPRegressor(4, max_iter=2, early_stopping=method == "X_val")
+    calls = {
+        "fit": lambda: model.fit(bad, TARGETS),
+        "partial_fit": lambda: model.partial_fit(bad, TARGETS),
+        "predict": lambda: model.fit(X, TARGETS).predict(bad),
+        "X_val": lambda: model.fit(X, TARGETS, X_val=bad, y_val=TARGETS),
+    }
+    with pytest.raises(ValueError, match=message) as error:
+        calls[method]()
+    assert (method == "X_val") == ("X_val" in str(error.value))
+
+
+def test_indices_of_64_bits_are_not_cut_to_32():
+    bad = sparse.random(N, P, 0.5, "csr", random_state=0)
+    bad.indices, bad.indptr = (a.astype(np.int64) for a in (bad.indices, bad.indptr))
+    bad.indices[3] = 2**32 + 1
+    with pytest.raises(ValueError, match=r"indices must be in \[0, 3\)"):
+        RegMLPRegressor(4).fit(bad, TARGETS)
+    bad.indices = bad.indices.astype(float)
+    with pytest.raises(ValueError, match="indices must be of an integer dtype"):
+        RegMLPRegressor(4).fit(bad, TARGETS)
+
+
+def test_malformed_sparse_labels_are_refused():
+    y = sparse.csc_array(np.c_[LABELS, 1 - LABELS])
+    RegMLPClassifier(4, max_iter=2).fit(X, y)
+    y.indices[0] = 10**7
+    with pytest.raises(ValueError, match="y is no valid CSC matrix: indices"):
+        RegMLPClassifier(4).fit(X, y)
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo", "lil", "dok", "dia"])
+def test_sound_sparse_matrices_pass(format):
+    sound = sparse.random(N, P, 0.5, "csr", random_state=0)
+    model = RegMLPRegressor(4, max_iter=2, random_state=0)
+    expected = model.fit(sound, TARGETS).predict(sound)
+    converted = sound.asformat(format)
+    assert_allclose(model.fit(converted, TARGETS).predict(converted), expected)
 
 
 @BOTH
