@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from skreg import _docs
 from skreg._base import BaseRegMLP, _attribute, can_stream
 from skreg._training import train
+from skreg.losses import REGRESSION_LOSSES
 
 
 class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
@@ -317,3 +318,10 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         """
         raw = self._raw_predict(X)
         return self.fitted_.task.decode(raw)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Tags are asked of parameters that nobody has checked yet.
+        if isinstance(self.loss, str) and self.loss in REGRESSION_LOSSES:
+            tags.target_tags.positive_only = REGRESSION_LOSSES[self.loss].lowest == 0
+        return tags

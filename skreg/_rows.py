@@ -1,5 +1,6 @@
 """Rows of data: from what a user passes to what an engine reads, in one place."""
 
+import sys
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -11,11 +12,10 @@ from sklearn.utils.validation import validate_data
 
 from skreg._matrix import checked_sparse, engine_matrix, take_inputs
 
-_CHECKS = {
-    "accept_sparse": "csr",
-    "dtype": (np.float64, np.float32),
-    "order": "C",
-}
+_CHECKS = {"accept_sparse": "csr", "order": "C"}
+
+# How tables call single precision: NumPy and pandas, polars, pyarrow, pandas of it.
+_SINGLE = {"float32", "Float32", "float", "float[pyarrow]"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,35 @@ class Header:
             del estimator.feature_names_in_
 
 
+def _readable(X):
+    """Return X as scikit-learn's validation takes it, and the dtypes to ask it for.
+
+    It knows no names in a RecordBatch of pyarrow, and makes float64 of tables of
+    float32 that hold no NumPy arrays.
+
+    Raises
+    ------
+    TypeError
+        For a promise of data; says how to get them.
+    ValueError
+        For a sparse matrix with indices outside of it.
+    """
+    kind = f"{type(X).__module__.partition('.')[0]}.{type(X).__name__}"
+    if kind == "pyarrow.RecordBatch":
+        X = sys.modules["pyarrow"].Table.from_batches([X])
+    if not hasattr(X, "shape"):
+        # polars.LazyFrame and the like; pyarrow.RecordBatchReader
+        for method in ("collect", "read_all"):
+            if hasattr(X, method):
+                raise TypeError(
+                    f"X is a {kind}, which holds no data yet. Pass X.{method}()."
+                )
+    types = getattr(X, "dtypes", getattr(getattr(X, "schema", None), "types", ()))
+    if np.iterable(types) and {str(t) for t in types} <= _SINGLE and len(types):
+        return X, np.float32
+    return checked_sparse(X), (np.float64, np.float32)
+
+
 def read_X_y(estimator, X, y, header=None):
     """Validate training data.
 
@@ -73,9 +102,16 @@ def read_X_y(estimator, X, y, header=None):
     ):  # scikit-learn's validation writes the header on what it is given
         reader = type(estimator)(**estimator.get_params(deep=False))
     numeric = {} if is_classifier(estimator) else {"y_numeric": True}
-    X, y = checked_sparse(X), checked_sparse(y, "y")
+    X, dtype = _readable(X)
     X, y = validate_data(
-        reader, X, y, reset=header is None, multi_output=True, **numeric, **_CHECKS
+        reader,
+        X,
+        checked_sparse(y, "y"),
+        reset=header is None,
+        multi_output=True,
+        dtype=dtype,
+        **numeric,
+        **_CHECKS,
     )
     return engine_matrix(X, X.dtype), y, Header.of(reader)
 
@@ -88,7 +124,8 @@ def read_X(estimator, X, dtype=None):
     C-ordered ndarray or CSR
         Of at most the precision `dtype`.
     """
-    X = validate_data(estimator, checked_sparse(X), reset=False, **_CHECKS)
+    X, own = _readable(X)
+    X = validate_data(estimator, X, reset=False, dtype=own, **_CHECKS)
     return engine_matrix(X, X.dtype if dtype is None else dtype)
 
 

@@ -303,6 +303,60 @@ def test_names_of_data_frames(binary):
     assert not hasattr(classifier().fit(X, y), "feature_names_in_")
 
 
+def arrow_table(frame):
+    return pytest.importorskip("pyarrow").Table.from_pandas(frame)
+
+
+TABLES = {
+    "pandas": lambda frame: frame,
+    "nullable pandas": lambda frame: frame.convert_dtypes(),
+    "pandas of pyarrow": lambda frame: frame.convert_dtypes(dtype_backend="pyarrow"),
+    "polars": lambda frame: pl.DataFrame({c: frame[c].to_numpy() for c in frame}),
+    "pyarrow": arrow_table,
+    "pyarrow.RecordBatch": lambda frame: arrow_table(frame).to_batches()[0],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_keep_their_precision_and_names(regression, table, dtype):
+    X, y = regression
+    X = X.astype(dtype)
+    names = [f"x{j}" for j in range(X.shape[1])]
+    if "pyarrow" in table:
+        pytest.importorskip("pyarrow")
+    held = TABLES[table](pd.DataFrame(X, columns=names))
+    model = regressor().fit(held, y)
+    assert_array_equal(model.feature_names_in_, names)
+    assert model.coefs_[0].dtype == dtype
+    assert_same_network(model, regressor().fit(X, y))
+    assert model.predict(held).dtype == dtype
+    assert_array_equal(
+        model.predict(held), model.predict(pd.DataFrame(X, columns=names))
+    )
+    stopped = regressor(early_stopping=True)
+    assert stopped.fit(held, y, X_val=held, y_val=y).coefs_[0].dtype == dtype
+
+
+def test_tables_of_several_precisions_become_float64(regression):
+    X, y = regression
+    mixed = pl.DataFrame({"a": X[:, 0].astype(np.float32), "b": np.arange(len(y))})
+    assert regressor().fit(mixed, y).coefs_[0].dtype == np.float64
+
+
+def test_data_that_are_still_to_be_read_are_refused_with_a_hint(regression):
+    X, y = regression
+    frame = pl.DataFrame(X, schema=[f"x{j}" for j in range(X.shape[1])])
+    with pytest.raises(TypeError, match=r"polars.LazyFrame.* Pass X.collect\(\)"):
+        regressor().fit(frame.lazy(), y)
+    model = regressor().fit(frame, y)
+    with pytest.raises(TypeError, match=r"polars.LazyFrame.* Pass X.collect\(\)"):
+        model.predict(frame.lazy())
+    pytest.importorskip("pyarrow")
+    with pytest.raises(TypeError, match=r"RecordBatchReader.* Pass X.read_all\(\)"):
+        model.predict(frame.to_arrow().to_reader())
+
+
 def test_fit_leaves_its_arguments_alone(binary):
     X, y = binary
     weight = weights_for(y)

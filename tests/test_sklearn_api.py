@@ -74,6 +74,7 @@ CONFIGURATIONS = [
     {"hidden_layer_sizes": (), "learning_rate_init": 0.1},
 ]
 LOSSES = [{"loss": loss} for loss in ("absolute_error", "huber", "quantile")]
+POSITIVE = [s | {"loss": loss} for s in ({}, LBFGS) for loss in ("poisson", "gamma")]
 
 # For speed. The defaults are checked as they are, in tests of their own.
 QUICK = {"hidden_layer_sizes": 20, "learning_rate_init": 0.01}
@@ -127,9 +128,15 @@ def test_classifier_passes_every_check(params):
     assert_passes_every_check(RegMLPClassifier(**QUICK | params))
 
 
-@pytest.mark.parametrize("params", CONFIGURATIONS + LOSSES, ids=str)
+@pytest.mark.parametrize("params", CONFIGURATIONS + LOSSES + POSITIVE, ids=str)
 def test_regressor_passes_every_check(params):
     assert_passes_every_check(RegMLPRegressor(**QUICK | params))
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_error", "huber", []])
+def test_losses_of_positive_targets_say_so_in_their_tags(loss):
+    tags = RegMLPRegressor(loss=loss).__sklearn_tags__()
+    assert tags.target_tags.positive_only == (loss in ("poisson", "gamma"))
 
 
 # check_estimator in float32 ----------------------------------------------------------

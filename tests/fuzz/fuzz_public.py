@@ -306,9 +306,7 @@ class Case:
                 options[name] = self.junk[name] = value
         self.call(
             "path",
-            lambda: reg_mlp_path(
-                X, y, estimator=model, sample_weight=weight, **options
-            ),
+            lambda: reg_mlp_path(model, X, y, sample_weight=weight, **options),
         )
 
     def conversion(self):
