@@ -151,7 +151,8 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
     def _raw_predict(self, X):
         check_is_fitted(self)
         with single_blas_thread():
-            return self.fitted_.raw(read_X(self, X, self.fitted_.dtype))
+            X = read_X(self, X, self.fitted_.dtype)
+            return self.fitted_.raw(X, self.device)
 
     # Fitted attributes ---------------------------------------------------------------
 

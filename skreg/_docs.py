@@ -105,6 +105,10 @@ warm_start : bool, default=False
     Whether `fit` starts from the fitted weights and the state of the optimizer.
 verbose : bool or int, default=False
     Whether to print a line per epoch.
+device : str, default="cpu"
+    Where to train: "cpu" is the compiled core; "cuda", "cuda:1", or any device of
+    PyTorch as "torch:cpu", runs on PyTorch, with the same weights up to rounding. See
+    :ref:`devices`. Predictions of many rows are computed there, too.
 
 Attributes
 ----------

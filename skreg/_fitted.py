@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from skreg import _prune
-from skreg._engines._compiled import predict_raw
+from skreg._engines._device import predictor
 from skreg._matrix import take_inputs
 from skreg._network import Network
 from skreg._optimizers import OptimizerState
@@ -111,9 +111,10 @@ class Fitted:
         dtype = self.dtype if dtype is None else dtype
         return self.network.pack(self.coefs, self.intercepts, dtype)
 
-    def raw(self, X):
+    def raw(self, X, device="cpu"):
         """Raw predictions of shape (n, n_outputs) for X as engines read it."""
-        return predict_raw(self.network, self.theta(), take_inputs(X, self.inputs))
+        predict = predictor(device, self.network, take_inputs(X, self.inputs))
+        return predict(self.theta())
 
     # What the network uses -----------------------------------------------------------
 

@@ -47,6 +47,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         scoring=None,
         warm_start=False,
         verbose=False,
+        device="cpu",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -79,6 +80,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.scoring = scoring
         self.warm_start = warm_start
         self.verbose = verbose
+        self.device = device
 
     @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
@@ -237,6 +239,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         scoring=None,
         warm_start=False,
         verbose=False,
+        device="cpu",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -270,6 +273,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.scoring = scoring
         self.warm_start = warm_start
         self.verbose = verbose
+        self.device = device
 
     @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None):

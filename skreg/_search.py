@@ -486,6 +486,7 @@ True""",
         ema=0.0,
         scoring=None,
         verbose=False,
+        device="cpu",
         reg_lambdas=20,
         eps=1e-3,
         cv=None,
@@ -522,6 +523,7 @@ True""",
         self.ema = ema
         self.scoring = scoring
         self.verbose = verbose
+        self.device = device
         self.reg_lambdas = reg_lambdas
         self.eps = eps
         self.cv = cv
@@ -584,6 +586,7 @@ True""",
         ema=0.0,
         scoring=None,
         verbose=False,
+        device="cpu",
         reg_lambdas=20,
         eps=1e-3,
         cv=None,
@@ -621,6 +624,7 @@ True""",
         self.ema = ema
         self.scoring = scoring
         self.verbose = verbose
+        self.device = device
         self.reg_lambdas = reg_lambdas
         self.eps = eps
         self.cv = cv

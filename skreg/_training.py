@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
-from skreg._engines._compiled import CompiledRows, predict_raw
+from skreg._engines import _device
 from skreg._fitted import _LONGEST_STREAM, Fitted, History, as_estimator
 from skreg._matrix import engine_matrix
 from skreg._network import Network
@@ -348,9 +348,8 @@ def prepare(
 
 def _data_term(estimator, task, X, rows, dtype, train=None):
     """Data term over rows, or those in `train`, with X in the columns to be read."""
-    return CompiledRows(
-        X, rows.targets, rows.weights, task.loss, task.n_outputs, dtype, train
-    )
+    encoded = rows.targets, rows.weights, task.loss, task.n_outputs
+    return _device.data_term(estimator.device, X, *encoded, dtype, train)
 
 
 def _split(estimator, task, rows, rng):
@@ -466,9 +465,10 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
         return lambda theta: -data.value(network, theta.astype(np.float64))
 
     if estimator.scoring is None:
+        predict = _device.predictor(estimator.device, network, X)
 
         def score(theta):
-            raw = predict_raw(network, theta, X)
+            raw = predict(theta)
             if not np.isfinite(raw).all():
                 return float("nan")
             with np.errstate(over="ignore", invalid="ignore"):

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn import utils
 from sklearn.metrics import check_scoring
 
+from skreg._engines._device import DEVICES, is_device_name
 from skreg._network import ACTIVATIONS
 from skreg._numbers import as_float, is_boolean, is_integer
 from skreg._penalty import check_methods
@@ -108,6 +109,7 @@ _CONSTRAINTS = {
         "None, 'loss', the name of a scorer or a callable",
     ),
     "warm_start": _BOOLEAN,
+    "device": (is_device_name, DEVICES),
     "verbose": (
         lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
         "a bool or an int >= 0",

@@ -24,7 +24,7 @@ PARAMETERS = """
     penalize_intercepts solver learning_rate_init learning_rate power_t momentum
     nesterovs_momentum beta_1 beta_2 rho epsilon batch_size max_iter max_fun tol shuffle
     random_state early_stopping validation_fraction n_iter_no_change ema scoring
-    warm_start verbose
+    warm_start verbose device
 """.split()
 ATTRIBUTES = """
     coefs_ intercepts_ n_iter_ t_ loss_ best_loss_ loss_curve_ data_loss_curve_
@@ -131,6 +131,8 @@ def test_sessions_of_a_page_show_what_is_printed(page, tmp_path, monkeypatch):
     for module in ("onnxruntime", "skl2onnx", "skops"):
         if f"import {module}" in text:
             pytest.importorskip(module)
+    if "torch:cpu" in text:
+        pytest.importorskip("torch")
     if "skreg.displays" in text:
         pytest.importorskip("matplotlib").use("agg")
     monkeypatch.chdir(tmp_path)

@@ -266,6 +266,7 @@ OTHER_VALUES = {
     "scoring": "loss",
     "warm_start": True,
     "verbose": 1,
+    "device": "torch:cpu",
 }
 OTHER_VALUES_OF = {
     RegMLPClassifier: OTHER_VALUES | {"class_weight": "balanced"},

@@ -660,20 +660,6 @@ def test_a_runner_of_one_network_goes_on_and_back(one_thread):
 # 4. Refusals --------------------------------------------------------------------------
 
 
-def test_devices():
-    assert engine.torch_device("torch:cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"device='gpu' is no device of torch"):
-        engine.torch_device("gpu")
-    with pytest.raises(ValueError, match="float64, which mps has not"):
-        engine.torch_device("torch:mps")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there():
-    with pytest.raises(ValueError, match=r"device='cuda' needs a GPU.*sees none"):
-        engine.torch_device("cuda")
-
-
 def test_a_penalty_of_a_users_own_is_refused():
     class Nonnegative(Penalty):
         has_metric_prox = True

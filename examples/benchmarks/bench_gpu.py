@@ -33,7 +33,8 @@ from joblib import Parallel, cpu_count, delayed
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import RegMLPClassifier
-from skreg._engines._torch import TorchRows, torch_device
+from skreg._engines._device import torch_device
+from skreg._engines._torch import TorchRows
 from skreg._network import Network
 from skreg._optimizers import Optimizer
 from skreg._solvers._stopping import Monitor

@@ -152,7 +152,7 @@ def _elementwise(term):
         return Elementwise(_CONCAVE_SLOTS[term.mode], lam, 0.0, start, stop)
     raise ValueError(
         f"penalty={penalty!r} is a class of your own, which runs in Python on the "
-        "processor. Use device='cpu', or a penalty of skreg.penalties."
+        "processor. Use device='cpu', solver='lbfgs', or a penalty of skreg.penalties."
     )
 
 

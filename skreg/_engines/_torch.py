@@ -25,57 +25,13 @@ from skreg._engines._torch_passes import (
     computing,
     predict,
 )
-from skreg._engines._torch_training import MOMENTS, Networks
+from skreg._engines._torch_training import Networks
+from skreg._network import Network
+from skreg._optimizers import METHODS
 
 _PASS_ENTRIES = 2**25  # of the activations, in a pass over many rows
 _MEMORY_SHARE = 0.8  # of what is free
 _NETWORKS_AT_ONCE = 64  # where the free memory is not known
-
-
-# Devices -----------------------------------------------------------------------------
-
-
-def torch_device(device):
-    """Return the torch device that the `device` parameter of an estimator names.
-
-    Parameters
-    ----------
-    device : str
-        "cuda" or "cuda:1"; or any device of torch, as "torch:cpu" or "torch:mps".
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
-    name = device.removeprefix("torch:")
-    try:
-        found = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device={device!r} is no device of torch. Use 'cpu', 'cuda', 'cuda:1', or "
-            "'torch:' and the name of a torch device."
-        ) from error
-    if found.type == "mps":
-        raise ValueError(
-            f"device={device!r}: sums of losses need float64, which mps has not. Use "
-            "device='cpu'."
-        )
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} needs a GPU, and torch {torch.__version__} sees none. "
-            "Use device='cpu', or install a driver and a build of torch for CUDA."
-        )
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device={device!r}: torch sees {torch.cuda.device_count()} GPU(s), "
-            "counted from 0."
-        )
-    return found
 
 
 # Rows --------------------------------------------------------------------------------
@@ -129,8 +85,8 @@ class TorchRows:
         self.s = None if weights is None else self._tensor(weights)
         if weights is not None:
             weights = np.asarray(weights, self.dtype)
-        self._host = X, np.asarray(targets, self.dtype), weights
-        self.rows = rows
+        self._host = np.asarray(targets, self.dtype), weights
+        self._passes = {}
         self.stream = self.stream_of(rows)
         self.n_rows, self.weight_sum = self.stream.n_rows, self.stream.weight_sum
         self.n_targets = self.y.shape[1]
@@ -147,7 +103,7 @@ class TorchRows:
         rows : ndarray of intp or None
             Training rows; None for all.
         """
-        _, y, s = self._host
+        y, s = self._host
         y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
         n = len(y)
         weight_sum = float(n if s is None else s.sum(dtype=np.float64))
@@ -160,7 +116,7 @@ class TorchRows:
         """Raw prediction whose prediction is the weighted mean of the targets."""
         if not self.weight_sum > 0:
             return None
-        _, y, s = self._host
+        y, s = self._host
         y, s = (a if a is None else a[self.stream.rows] for a in (y, s))
         if self.loss.out_activation == "softmax":
             y = y == np.arange(self.n_outputs)
@@ -179,6 +135,20 @@ class TorchRows:
             total += s @ self.X[part].double()
         return (total / self.weight_sum).cpu().numpy()
 
+    @cached_property
+    def null_value(self):
+        """Data term of the network that predicts `null_prediction` everywhere."""
+        n_inputs = self.X.shape[1]
+        theta = np.r_[np.zeros(n_inputs * self.n_outputs), self.null_prediction]
+        network = Network((n_inputs, self.n_outputs), "identity")
+        return self.value(network, theta.astype(self.dtype))
+
+    @cached_property
+    def largest_product(self):
+        """Largest |X| times largest |y|: the size of terms of gradients."""
+        low, high = (float(entry) for entry in self.X.aminmax())
+        return max(high, -low) * np.abs(self._host[0]).max()
+
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""
         return self.stream.rows.copy()
@@ -194,27 +164,32 @@ class TorchRows:
 
     def _full_batch(self, network, theta, grad):
         """Data term at theta; its gradient is written to `grad` unless that is None."""
-        layout = Layout(network)
-        n = self.n_rows
-        size = min(n, max(1, _PASS_ENTRIES // sum(network.units)))
-        tables = Tables(1, 1, size, 1, self)
-        tables.scale.fill_(1.0 / self.weight_sum)
-        one = Pass(self, network, layout, [0, 1], size)
-        parameters = layout.to_device(theta[None], self)
-        gradient = torch.zeros_like(parameters)
+        one, tables = self._pass_over_all_rows(network)
+        parameters = one.layout.to_device(theta[None], self.device)
+        gradient, part = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        one.total.zero_()
         with computing(self.device, "exact"):
-            for begin in range(0, n, size):
-                rows = self.stream.rows[begin : begin + size]
-                tables.write_rows(0, rows)
+            for begin in range(0, self.n_rows, tables.size):
+                tables.write_rows(0, self.stream.rows[begin : begin + tables.size])
                 one.forward(parameters, tables)
-                part = torch.zeros_like(parameters)
                 one.loss(parameters, part, tables)
                 if grad is not None:
                     one.backward(parameters, part)
                     gradient += part
         if grad is not None:
-            grad[:] = layout.to_host(gradient)[0]
+            grad[:] = one.layout.to_host(gradient)[0]
         return self.stream.mean(float(one.total[0]))
+
+    def _pass_over_all_rows(self, network):
+        """(Pass, Tables) of one network over blocks of rows, made once per network."""
+        if network not in self._passes:
+            size = max(1, _PASS_ENTRIES // sum(network.units))
+            size = min(self.n_rows, size)
+            tables = Tables(1, 1, size, 1, self)
+            tables.scale.fill_(1.0 / self.weight_sum)
+            one = Pass(self, network, Layout(network), [0, 1], size)
+            self._passes[network] = one, tables
+        return self._passes[network]
 
     def raw(self, network, thetas, X=None, rows=None):
         """Output layers before their activation.
@@ -231,22 +206,10 @@ class TorchRows:
         -------
         ndarray of shape (K, n, n_outputs)
         """
-        X = self.X if X is None else _to_device(X, self.device)
+        X = self.X if X is None else X
         if rows is not None:
             X = X[torch.as_tensor(rows, device=self.device)]
-        layout = Layout(network)
-        out = np.empty((len(thetas), len(X), network.units[-1]), self.dtype)
-        widest = max(network.units[1:])
-        n_networks = max(1, min(len(thetas), _PASS_ENTRIES // layout.stride))
-        n_rows = max(1, _PASS_ENTRIES // (n_networks * 2 * widest))
-        with computing(self.device, "exact"):
-            for k in range(0, len(thetas), n_networks):
-                theta = layout.to_device(thetas[k : k + n_networks], self)
-                for i in range(0, len(X), n_rows):
-                    x = X[i : i + n_rows].to(self.torch_dtype)
-                    f = predict(network, layout, theta, x)
-                    out[k : k + n_networks, i : i + n_rows] = f.cpu().numpy()
-        return out
+        return predict_many(network, thetas, X, self.device)
 
     def epochs(self, network, optimizer, terms, theta, moments, batch_size):
         """Return a runner of mini-batch epochs of one network, a `TorchEpochs`."""
@@ -279,7 +242,7 @@ class TorchRows:
     def _bytes_per_network(self, network, optimizer, batch_size):
         hidden = network.units[1:-1]
         # Parameters, gradient and moments, and as much again while some are left out.
-        per_parameter = 2 * (2 + len(MOMENTS[optimizer.method]))
+        per_parameter = 2 * (2 + len(METHODS[optimizer.method].moments))
         per_row = 5 * sum(hidden) + 2 * network.units[-1] + network.units[0]
         entries = per_parameter * Layout(network).stride + batch_size * per_row
         return entries * self.dtype.itemsize
@@ -305,25 +268,64 @@ def _free_memory(device):
 
 
 def _to_device(X, device):
-    """X as a dense tensor on a device."""
-    if not sparse.issparse(X):
-        if isinstance(X, torch.Tensor):
-            return X.to(device).contiguous()
-        return torch.tensor(np.ascontiguousarray(X), device=device)
+    """X as a dense tensor on a device.
+
+    Raises
+    ------
+    MemoryError
+        If it does not fit there.
+    """
+    if isinstance(X, torch.Tensor):
+        return X.to(device).contiguous()
     needed = X.shape[0] * X.shape[1] * X.dtype.itemsize
     free = _free_memory(device)
     if needed > _MEMORY_SHARE * free:
-        raise ValueError(
-            f"Sparse X of shape {X.shape} becomes dense on device={str(device)!r}, and "
-            f"takes {needed / 2**30:.1f} GiB of the {free / 2**30:.1f} GiB that are "
-            "free there. Use device='cpu', which keeps it sparse."
+        name = "Sparse X, which becomes dense" if sparse.issparse(X) else "X"
+        raise MemoryError(
+            f"{name} on device={str(device)!r}, takes {needed / 2**30:.1f} GiB of the "
+            f"{free / 2**30:.1f} GiB that are free there: its shape is {X.shape}. Use "
+            "device='cpu'."
         )
+    if not sparse.issparse(X):
+        return torch.tensor(np.ascontiguousarray(X), device=device)
     dtype = getattr(torch, X.dtype.name)
     dense = torch.empty(X.shape, dtype=dtype, device=device)
     size = max(1, _PASS_ENTRIES // X.shape[1])
     for i in range(0, X.shape[0], size):
         dense[i : i + size] = torch.from_numpy(X[i : i + size].toarray()).to(device)
     return dense
+
+
+# Predictions -------------------------------------------------------------------------
+
+
+def predict_many(network, thetas, X, device):
+    """Raw predictions of many networks at the same rows.
+
+    Parameters
+    ----------
+    network : Network
+    thetas : ndarray of shape (K, n_parameters)
+    X : Tensor, ndarray or CSR of shape (n, p)
+        Of at most the precision of `thetas`. Blocks of its rows go to the device.
+    device : torch.device
+
+    Returns
+    -------
+    ndarray of shape (K, n, n_outputs)
+    """
+    layout, n = Layout(network), X.shape[0]
+    out = np.empty((len(thetas), n, network.units[-1]), thetas.dtype)
+    n_networks = max(1, min(len(thetas), _PASS_ENTRIES // layout.stride))
+    n_rows = max(1, _PASS_ENTRIES // (n_networks * 2 * max(network.units)))
+    with computing(device, "exact"):
+        for k in range(0, len(thetas), n_networks):
+            theta = layout.to_device(thetas[k : k + n_networks], device)
+            for i in range(0, n, n_rows):
+                x = _to_device(X[i : i + n_rows], device).to(theta.dtype)
+                f = predict(network, layout, theta, x)
+                out[k : k + n_networks, i : i + n_rows] = f.cpu().numpy()
+    return out
 
 
 # One network -------------------------------------------------------------------------
@@ -333,27 +335,24 @@ class TorchEpochs:
     """Mini-batch training of one network; see `skreg._engines.EpochRunner`."""
 
     def __init__(self, rows, network, optimizer, terms, theta, moments, batch_size):
-        self._rows = rows
-        forms = [penalty_form(terms, network.slices)]
-        self._networks = Networks.start(
-            rows,
-            network,
-            optimizer,
-            forms,
-            [rows.stream],
-            [0, 1],
-            theta[None],
-            batch_size,
-        )
+        self._rows, self._saved, self._theta = rows, None, None
+        one = [terms], [rows.stream], [0, 1], theta[None]
+        try:
+            self._networks = rows.networks(network, optimizer, *one, batch_size)
+        except rows.OutOfMemory:
+            report = rows.memory_report(network, optimizer, batch_size)
+            raise MemoryError(report) from None
         for name, moment in moments.items():
             tensor = getattr(self._networks.state, name)
-            tensor.copy_(self._networks.layout.to_device(moment[None], rows))
-        self._saved = None
+            layout = self._networks.layout
+            tensor.copy_(layout.to_device(moment[None], rows.device))
 
     @property
     def theta(self):
         """Parameters, of shape (n_parameters,)."""
-        return self._networks.thetas()[0]
+        if self._theta is None:
+            self._theta = self._networks.thetas()[0]
+        return self._theta
 
     @property
     def moments(self):
@@ -361,11 +360,12 @@ class TorchEpochs:
         networks = self._networks
         return {
             name: networks.layout.to_host(getattr(networks.state, name))[0]
-            for name in MOMENTS[networks.optimizer.method]
+            for name in METHODS[networks.optimizer.method].moments
         }
 
     def run(self, order, rates, n_steps):
         """Train on every row once; return the mean data loss."""
+        self._theta = None
         order = self._rows.stream.rows if order is None else order
         return float(self._networks.run([order], [rates], np.array([n_steps]))[0])
 
@@ -379,5 +379,6 @@ class TorchEpochs:
 
     def restore(self):
         """Return to what `snapshot` has remembered."""
+        self._theta = None
         for saved, array in zip(self._saved, self._networks.state.arrays()):
             array.copy_(saved)

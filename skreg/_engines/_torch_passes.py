@@ -102,12 +102,12 @@ class Layout:
         begin, end = self.spans()[k]
         return theta[:, begin:end].unflatten(1, self.shapes[k])
 
-    def to_device(self, thetas, rows):
-        """Copy an array of shape (K, n_parameters) to the device of `rows`."""
-        padded = np.zeros((len(thetas), self.stride), rows.dtype)
+    def to_device(self, thetas, device):
+        """Copy an array of shape (K, n_parameters) to a device."""
+        padded = np.zeros((len(thetas), self.stride), thetas.dtype)
         for s, (begin, end) in zip(self.slices, self.spans()):
             padded[:, begin:end] = thetas[:, s]
-        return torch.from_numpy(padded).to(rows.device)
+        return torch.from_numpy(padded).to(device)
 
     def to_host(self, theta):
         """Copy parameters back, to shape (K, n_parameters)."""

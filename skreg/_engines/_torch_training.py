@@ -7,6 +7,7 @@ import torch
 
 from skreg._engines._forms import COUPLED_CONCAVE, PROXIMAL_CONCAVE
 from skreg._engines._torch_passes import Layout, Pass, Tables, computing
+from skreg._optimizers import METHODS
 
 _CHUNK_ENTRIES = 2**24  # of a look at all parameters
 _STEPS_PER_GRAPH = 8
@@ -232,15 +233,6 @@ class State:
         return [a for a in (self.theta, self.first, self.second) if a is not None]
 
 
-MOMENTS = {
-    "sgd": (),
-    "momentum": ("first",),
-    "nesterov": ("first",),
-    "rmsprop": ("second",),
-    "adam": ("first", "second"),
-}
-
-
 class Networks:
     """K networks of one architecture that train together, one epoch per call.
 
@@ -281,9 +273,10 @@ class Networks:
         cls, data, network, optimizer, forms, streams, bounds, thetas, batch_size
     ):
         """Networks with the parameters `thetas` of shape (K, n_parameters)."""
-        theta = Layout(network).to_device(thetas, data)
+        thetas = np.asarray(thetas, data.dtype)
+        theta = Layout(network).to_device(thetas, data.device)
         moments = {name: None for name in ("first", "second")}
-        for name in MOMENTS[optimizer.method]:
+        for name in METHODS[optimizer.method].moments:
             moments[name] = torch.zeros_like(theta)
         state = State(theta, torch.zeros_like(theta), **moments)
         return cls(data, network, optimizer, forms, streams, bounds, state, batch_size)
