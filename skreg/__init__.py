@@ -2,6 +2,7 @@
 
 import importlib
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 try:
     from skreg import _core as _core
@@ -20,6 +21,9 @@ from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
 from skreg._recommended import recommended
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
+
+if TYPE_CHECKING:
+    from skreg import displays
 
 __version__ = version("skreg")
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -16,6 +18,7 @@ from skreg._rows import read_X
 from skreg._solvers._decay import STOCHASTIC_SOLVERS
 from skreg._threads import single_blas_thread
 from skreg._training import train
+from skreg._typing import Array, Matrix, PenaltyLike
 from skreg._validation import check_parameter_names
 
 
@@ -101,14 +104,14 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
 
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Matrix | None = None,
+        y_val: Matrix | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network.
 
         A call that fails leaves the estimator as it was before.
@@ -154,59 +157,86 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
             X = read_X(self, X, self.fitted_.dtype)
             return self.fitted_.raw(X, self.device)
 
+    fitted_: Fitted
+    n_features_in_: int
+    feature_names_in_: Array
+
+    def predict(self, X: Matrix) -> Array:
+        """Predict class labels, or targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, for multilabel an indicator matrix; or targets, in the
+            precision of the fitted weights.
+        """
+        raw = self._raw_predict(X)
+        return self.fitted_.task.decode(raw)
+
     # Fitted attributes ---------------------------------------------------------------
 
-    coefs_ = _weights("coefs", "Weight matrices, of shape (n_in, n_out).")
-    intercepts_ = _weights("intercepts", "Intercepts of each layer.")
-    coef_ = _of_linear_model(
+    coefs_: list[Array] = _weights("coefs", "Weight matrices, of shape (n_in, n_out).")
+    intercepts_: list[Array] = _weights("intercepts", "Intercepts of each layer.")
+    coef_: Array = _of_linear_model(
         _coef, "The weights in the shape of scikit-learn's linear models."
     )
-    intercept_ = _of_linear_model(_intercept, "The intercepts, likewise.")
-    n_iter_ = _attribute(lambda f: f.n_iter, "Epochs or iterations of the last call.")
-    t_ = _attribute(lambda f: f.n_seen, "Training samples seen, over all epochs.")
-    n_layers_ = _attribute(
+    intercept_: Any = _of_linear_model(_intercept, "The intercepts, likewise.")
+    n_iter_: int = _attribute(
+        lambda f: f.n_iter, "Epochs or iterations of the last call."
+    )
+    t_: int = _attribute(lambda f: f.n_seen, "Training samples seen, over all epochs.")
+    n_layers_: int = _attribute(
         lambda f: f.network.n_layers + 1, "Layers, input and output included."
     )
-    n_outputs_ = _attribute(lambda f: f.task.n_outputs, "Output units.")
-    out_activation_ = _attribute(
+    n_outputs_: int = _attribute(lambda f: f.task.n_outputs, "Output units.")
+    out_activation_: str = _attribute(
         lambda f: f.task.loss.out_activation, "Output activation."
     )
-    decay_mode_ = _attribute(
+    decay_mode_: str | list[str] = _attribute(
         lambda f: _one_or_all(f.modes),
         "Resolved `decay_mode`, per layer if they differ.",
     )
-    loss_ = _attribute(lambda f: f.history.objective[-1], "J of the last epoch.")
-    loss_curve_ = _attribute(lambda f: f.history.objective, "J per epoch.")
-    data_loss_curve_ = _attribute(lambda f: f.history.data_loss, "Data term per epoch.")
-    penalty_curve_ = _attribute(lambda f: f.history.penalty, "Penalty per epoch.")
-    best_loss_ = _attribute(
+    loss_: float = _attribute(lambda f: f.history.objective[-1], "J of the last epoch.")
+    loss_curve_: list[float] = _attribute(lambda f: f.history.objective, "J per epoch.")
+    data_loss_curve_: list[float] = _attribute(
+        lambda f: f.history.data_loss, "Data term per epoch."
+    )
+    penalty_curve_: list[float] = _attribute(
+        lambda f: f.history.penalty, "Penalty per epoch."
+    )
+    best_loss_: float | None = _attribute(
         lambda f: f.best_loss, "Smallest J; None with early stopping."
     )
-    validation_scores_ = _attribute(
+    validation_scores_: list[float] | None = _attribute(
         lambda f: None if f.best_score is None else f.history.validation_scores,
         "Score per epoch, with early stopping.",
     )
-    best_validation_score_ = _attribute(
+    best_validation_score_: float | None = _attribute(
         lambda f: f.best_score, "Score of the network that is kept."
     )
-    optimality_ = _attribute(
+    optimality_: float | None = _attribute(
         lambda f: f.optimality, "Violation of the optimality conditions, for lbfgs."
     )
-    feature_importances_ = _attribute(
+    feature_importances_: Array = _attribute(
         lambda f: f.importances,
         "Norm of the weights from each input to units in use, shape (n_features,).",
     )
-    selected_features_ = _attribute(
+    selected_features_: Array = _attribute(
         lambda f: f.selected, "Mask of the inputs that reach an output, (n_features,)."
     )
-    sparsity_ = _attribute(
+    sparsity_: Array = _attribute(
         lambda f: np.array([np.mean(W == 0) for W in f.coefs]),
         "Share of exact zeros in each weight matrix, shape (n_layers,).",
     )
 
     # Using what was learned ----------------------------------------------------------
 
-    def compact(self):
+    def compact(self) -> "BaseRegMLP":
         """Return the same network without its unused inputs and dead units.
 
         What is left are the inputs and units on a path of non-zero weights from an
@@ -268,7 +298,7 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         hidden = fitted.network.units[1:-1]
         return as_estimator(clone(self), fitted, hidden_layer_sizes=hidden)
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> Any:
         """Return a fitted network of scikit-learn with the same predictions.
 
         For ``activation`` "identity", "logistic", "tanh" and "relu" (any, without
@@ -304,7 +334,7 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         """
         return _export.to_sklearn(self)
 
-    def to_torch(self):
+    def to_torch(self) -> Any:
         """Return the network as a ``torch.nn.Sequential`` of raw predictions.
 
         These come before the output activation: what `decision_function` returns, and
@@ -326,7 +356,15 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         """
         return _export.to_torch(self)
 
-    def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
+    def refit_on_support(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        *,
+        penalty: PenaltyLike = None,
+        **params: Any,
+    ) -> "BaseRegMLP":
         """Train a new network on the selected inputs only.
 
         A penalty that selects inputs also shrinks the weights of those it keeps. The
@@ -395,7 +433,7 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
 
     # scikit-learn --------------------------------------------------------------------
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters.
 
         Parameters

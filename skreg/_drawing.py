@@ -6,8 +6,15 @@ from sklearn.utils.validation import check_is_fitted
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
 BLUE, RED, GREEN, _, ORANGE, SKY, _ = COLORS
-DASHES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.5)))
-DASHES += (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (7, 1.5, 2, 1.5))
+DASHES = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (4, 1.5, 1, 1.5)),
+    (0, (1, 1.5)),
+    (0, (4, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (2, 1)),
+    (0, (7, 1.5, 2, 1.5)),
+)
 GRAY = "0.55"
 
 

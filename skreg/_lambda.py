@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skreg._numbers import as_float
 
@@ -101,17 +102,17 @@ _CONVENTIONS = {row[0]: _Convention(*row) for row in _ROWS}
 
 
 def convert_lambda(
-    value,
-    source,
-    target="skreg",
+    value: ArrayLike,
+    source: str,
+    target: str = "skreg",
     *,
-    penalty=None,
-    n_samples=None,
-    batch_size=None,
-    n_outputs=None,
-    y_scale=None,
-    learning_rate=None,
-):
+    penalty: str | None = None,
+    n_samples: float | None = None,
+    batch_size: float | None = None,
+    n_outputs: float | None = None,
+    y_scale: float | None = None,
+    learning_rate: float | None = None,
+) -> float | NDArray[np.float64]:
     """Convert a regularization strength from one convention to another.
 
     The canonical λ of skreg multiplies the penalty next to the *mean* loss, with half
@@ -212,24 +213,24 @@ def convert_lambda(
     for name, number in arguments.items():
         if number is not None:
             _check_positive(name, number)
-    source, target = _lookup("source", source), _lookup("target", target)
+    origin, end = _lookup("source", source), _lookup("target", target)
     factors = [
-        (_factor(source, common, arguments), _factor(target, common, arguments))
-        for common in _common_penalties(source, target, penalty)
+        (_factor(origin, common, arguments), _factor(end, common, arguments))
+        for common in _common_penalties(origin, end, penalty)
     ]
     ratios = [of_source / of_target for of_source, of_target in factors]
     if not all(math.isclose(ratio, ratios[0]) for ratio in ratios):
         raise ValueError(
-            f"`penalty` must be given to convert from {source.name!r} to "
-            f"{target.name!r}, where the result depends on it; got None, allowed are "
-            f"{_common_penalties(source, target, None)}."
+            f"`penalty` must be given to convert from {origin.name!r} to "
+            f"{end.name!r}, where the result depends on it; got None, allowed are "
+            f"{_common_penalties(origin, end, None)}."
         )
     of_source, of_target = factors[0]
-    strength = _check_value(value, source)
+    strength = _check_value(value, origin)
     # λ = 0 is C = inf, in both directions.
     with np.errstate(divide="ignore"):
-        canonical = of_source / strength if source.is_inverse else of_source * strength
-        result = of_target / canonical if target.is_inverse else canonical / of_target
+        canonical = of_source / strength if origin.is_inverse else of_source * strength
+        result = of_target / canonical if end.is_inverse else canonical / of_target
     return float(result) if np.ndim(result) == 0 else result
 
 

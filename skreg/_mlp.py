@@ -1,12 +1,24 @@
 """The estimators: `RegMLPClassifier` and `RegMLPRegressor`."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from skreg import _docs
 from skreg._base import BaseRegMLP, _attribute, can_stream
 from skreg._training import train
+from skreg._typing import (
+    Array,
+    ClassWeight,
+    Matrix,
+    PenaltyLike,
+    RandomState,
+    Scoring,
+)
 from skreg.losses import REGRESSION_LOSSES
 
 
@@ -15,39 +27,39 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         *,
-        activation="relu",
-        penalty="l2",
-        reg_lambda=1e-4,
-        l1_ratio=0.5,
-        decay_mode="auto",
-        penalize_intercepts=False,
-        class_weight=None,
-        solver="adam",
-        learning_rate_init=0.001,
-        learning_rate="constant",
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        rho=0.9,
-        epsilon=1e-8,
-        batch_size="auto",
-        max_iter=200,
-        max_fun=15000,
-        tol=1e-4,
-        shuffle=True,
-        random_state=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ema=0.0,
-        scoring=None,
-        warm_start=False,
-        verbose=False,
-        device="cpu",
+        activation: str = "relu",
+        penalty: PenaltyLike = "l2",
+        reg_lambda: float | Sequence[float] = 1e-4,
+        l1_ratio: float = 0.5,
+        decay_mode: str = "auto",
+        penalize_intercepts: bool = False,
+        class_weight: ClassWeight = None,
+        solver: str = "adam",
+        learning_rate_init: float = 0.001,
+        learning_rate: str = "constant",
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        max_fun: int = 15000,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 10,
+        ema: float = 0.0,
+        scoring: Scoring = None,
+        warm_start: bool = False,
+        verbose: bool | int = False,
+        device: str = "cpu",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -83,7 +95,13 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.device = device
 
     @available_if(can_stream)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch on the given data.
 
         The optimizer's state and the random stream continue from call to call. With
@@ -127,23 +145,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             )
         )
 
-    def predict(self, X):
-        """Predict class labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Class labels; for multilabel, an indicator matrix.
-        """
-        raw = self._raw_predict(X)
-        return self.fitted_.task.decode(raw)
-
-    def predict_proba(self, X):
+    def predict_proba(self, X: Matrix) -> Array:
         """Predict class probabilities.
 
         Parameters
@@ -157,9 +159,10 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             In the order of `classes_`; for multilabel, the probability of each label.
         """
         raw = self._raw_predict(X)
-        return self.fitted_.task.probabilities(raw)
+        task: Any = self.fitted_.task  # of a classifier
+        return task.probabilities(raw)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Matrix) -> Array:
         """Predict logarithms of class probabilities.
 
         Parameters
@@ -175,7 +178,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def decision_function(self, X):
+    def decision_function(self, X: Matrix) -> Array:
         """Raw predictions: log-odds, or unnormalized logarithms of probabilities.
 
         Parameters
@@ -191,7 +194,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         raw = self._raw_predict(X)
         return raw.ravel() if raw.shape[1] == 1 else raw
 
-    classes_ = _attribute(
+    classes_: Array | list[Array] = _attribute(
         lambda f: f.task.classes, "Class labels; for multilabel, the column numbers."
     )
 
@@ -206,40 +209,40 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         *,
-        activation="relu",
-        penalty="l2",
-        reg_lambda=1e-4,
-        l1_ratio=0.5,
-        decay_mode="auto",
-        penalize_intercepts=False,
-        loss="squared_error",
-        quantile=0.5,
-        solver="adam",
-        learning_rate_init=0.001,
-        learning_rate="constant",
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        rho=0.9,
-        epsilon=1e-8,
-        batch_size="auto",
-        max_iter=200,
-        max_fun=15000,
-        tol=1e-4,
-        shuffle=True,
-        random_state=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ema=0.0,
-        scoring=None,
-        warm_start=False,
-        verbose=False,
-        device="cpu",
+        activation: str = "relu",
+        penalty: PenaltyLike = "l2",
+        reg_lambda: float | Sequence[float] = 1e-4,
+        l1_ratio: float = 0.5,
+        decay_mode: str = "auto",
+        penalize_intercepts: bool = False,
+        loss: str = "squared_error",
+        quantile: float = 0.5,
+        solver: str = "adam",
+        learning_rate_init: float = 0.001,
+        learning_rate: str = "constant",
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        max_fun: int = 15000,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 10,
+        ema: float = 0.0,
+        scoring: Scoring = None,
+        warm_start: bool = False,
+        verbose: bool | int = False,
+        device: str = "cpu",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -276,7 +279,9 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.device = device
 
     @available_if(can_stream)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train for one epoch on the given data.
 
         The optimizer's state and the random stream continue from call to call. With
@@ -307,7 +312,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         fitted = train(self, X, y, sample_weight, previous=previous, is_stream=True)
         return self._take(fitted)
 
-    def predict(self, X):
+    def predict(self, X: Matrix) -> Array:
         """Predict targets.
 
         Parameters

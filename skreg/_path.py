@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -15,6 +17,7 @@ from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, prepare
+from skreg._typing import Array, Matrix
 from skreg._walk import Walk, count_alive
 from skreg._warnings import warn
 
@@ -79,9 +82,13 @@ class RegMLPPath(Sequence):
     estimator: BaseRegMLP
     networks: tuple[Fitted, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.networks)
 
+    @overload
+    def __getitem__(self, k: int) -> BaseRegMLP: ...
+    @overload
+    def __getitem__(self, k: slice) -> "RegMLPPath": ...
     def __getitem__(self, k):
         if isinstance(k, slice):
             arrays = (
@@ -111,31 +118,31 @@ class RegMLPPath(Sequence):
         return f"RegMLPPath of {len(self)} networks{ends}"
 
     @property
-    def coefs(self):
+    def coefs(self) -> list[list[Array]]:
         """Weight matrices of each network."""
         return [network.coefs for network in self.networks]
 
     @property
-    def intercepts(self):
+    def intercepts(self) -> list[list[Array]]:
         """Intercepts of each network."""
         return [network.intercepts for network in self.networks]
 
     @property
-    def n_nonzero(self):
+    def n_nonzero(self) -> Array:
         """Weights that are not 0."""
         return np.array([network.n_nonzero for network in self.networks])
 
     @property
-    def n_features(self):
+    def n_features(self) -> Array:
         """Inputs in use."""
         return np.array([network.selected.sum() for network in self.networks])
 
     @property
-    def n_units(self):
+    def n_units(self) -> Array:
         """Units of hidden layers in use."""
         return np.array([network.n_units for network in self.networks])
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """The path as a table.
 
         Returns
@@ -161,17 +168,17 @@ class RegMLPPath(Sequence):
 
 
 def reg_mlp_path(
-    estimator,
-    X,
-    y,
+    estimator: BaseRegMLP,
+    X: Matrix,
+    y: Matrix,
     *,
-    reg_lambdas=50,
-    eps=1e-3,
-    sample_weight=None,
-    max_features=None,
-    max_units=None,
-    n_init=1,
-):
+    reg_lambdas: int | ArrayLike = 50,
+    eps: float = 1e-3,
+    sample_weight: ArrayLike | None = None,
+    max_features: int | None = None,
+    max_units: int | None = None,
+    n_init: int = 1,
+) -> RegMLPPath:
     """Fit networks along a grid of lambda, each started from the one before.
 
     Networks with hidden layers go from dense to sparse. (A network of zeros is

@@ -1,10 +1,13 @@
 """The contract of a penalty, for those of the library and for your own."""
 
 import inspect
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skreg._forms import Form
 from skreg._numbers import as_float
 from skreg._repr import DocumentationLinks
 
@@ -83,57 +86,63 @@ class Penalty(DocumentationLinks, BaseEstimator):
     has_metric_prox = False
 
     @property
-    def has_gradient(self):
+    def has_gradient(self) -> bool:
         return type(self).gradient is not Penalty.gradient
 
     @property
-    def has_shrink(self):
+    def has_shrink(self) -> bool:
         return type(self).shrink is not Penalty.shrink
 
-    def validate(self, shape=None):
+    def validate(self, shape: tuple[int, int] | None = None) -> None:
         """Raise a ValueError if a parameter is not allowed (for W of this shape)."""
 
-    def value(self, W, lam=1.0):
+    def value(self, W: NDArray[Any], lam: float = 1.0) -> float:
         """Return the penalty term of the objective, a float. It includes λ."""
         raise self._missing("value")
 
-    def gradient(self, W, lam=1.0):
+    def gradient(self, W: NDArray[Any], lam: float = 1.0) -> NDArray[Any]:
         """Return the gradient of `value`; at a kink a subgradient, with sign(0) = 0."""
         raise self._missing("gradient")
 
-    def prox(self, W, step, lam=1.0):
+    def prox(
+        self, W: NDArray[Any], step: float | NDArray[Any], lam: float = 1.0
+    ) -> NDArray[Any]:
         """Return the minimizer Z of Σ (Z − W)² / (2 step) + value(Z, lam), see [8]."""
         raise self._missing("prox")
 
-    def shrink(self, W, step, lam=1.0):
+    def shrink(
+        self, W: NDArray[Any], step: float | NDArray[Any], lam: float = 1.0
+    ) -> NDArray[Any]:
         """Return W after one step of the penalty alone: decoupled decay."""
         raise self._missing("shrink")
 
-    def smooth_part(self, W, lam=1.0):
+    def smooth_part(
+        self, W: NDArray[Any], lam: float = 1.0
+    ) -> tuple[float, NDArray[Any]]:
         """Return value and gradient of the part that may join the data term."""
         if self.is_smooth:
             return self.value(W, lam), self.gradient(W, lam)
         return 0.0, np.zeros_like(cast(W)[0])
 
-    def kink(self, lam=1.0):
+    def kink(self, lam: float = 1.0) -> tuple["Penalty", float] | None:
         """Return what `smooth_part` leaves out: None, or a penalty and its λ."""
         return None if self.is_smooth else (self, lam)
 
-    def cross(self, W, candidate):
+    def cross(self, W: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
         """Return the candidate with zeros for what passed a kink on the way from W.
 
         A solver calls it on the penalty that `kink` returns.
         """
         return candidate
 
-    def lambda_max(self, G):
+    def lambda_max(self, G: NDArray[Any]) -> float:
         """Return the smallest λ at which W = 0 is optimal, inf if there is none.
 
         G is the gradient of the data term at W = 0.
         """
         raise self._missing("lambda_max")
 
-    def form(self, lam, shape):
+    def form(self, lam: float, shape: tuple[int, int]) -> Form | None:
         """Return the penalty on a matrix of this shape as data, a `Form`, or None.
 
         None, as of any penalty of your own, leaves it to the methods.

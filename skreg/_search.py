@@ -1,11 +1,14 @@
 """Cross-validation: the lambda of the best score, along warm-started paths."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn import config_context, get_config
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
@@ -20,14 +23,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from skreg import _docs
 from skreg import _validation as validation
+from skreg._base import BaseRegMLP
 from skreg._fitted import as_estimator
 from skreg._grid import Grid
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
-from skreg._path import as_path, warn_unconverged
+from skreg._path import RegMLPPath, as_path, warn_unconverged
 from skreg._rows import Header, Rows, read_weights, read_X_y
 from skreg._task import Task, task_of
 from skreg._threads import single_blas_thread
 from skreg._training import prepare, validation_score
+from skreg._typing import (
+    Array,
+    ClassWeight,
+    Matrix,
+    PenaltyLike,
+    RandomState,
+    Scoring,
+)
 from skreg._walk import Walk
 
 _NO_ROUTING = (
@@ -40,10 +52,27 @@ _NO_REFIT = (
 )
 
 
-class _SearchCV:
+class _SearchCV(BaseRegMLP):
     """Choice of lambda by cross-validation, for a subclass of a network's class."""
 
-    def fit(self, X, y, sample_weight=None, **params):
+    cv: Any
+    scoring: Scoring
+    reg_lambda_: float
+    reg_lambdas_: Array
+    scores_: Array
+    train_scores_: Array
+    mean_scores_: Array
+    std_errors_: Array
+    best_score_: float
+    path_: RegMLPPath
+
+    def fit(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
         """Choose lambda, and fit the network with it.
 
         Parameters
@@ -75,7 +104,7 @@ class _SearchCV:
         choice.header.write(self)
         for name, value in choice.attributes().items():
             setattr(self, name, value)
-        warn_unconverged(*counts, self)
+        warn_unconverged(counts[0], counts[1], self)
         return self
 
     def _search(self, X, y, sample_weight, params):
@@ -162,7 +191,7 @@ class _SearchCV:
 
     # Metadata ------------------------------------------------------------------------
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Describe who requests which arguments of `fit`.
 
         Returns
@@ -203,13 +232,15 @@ class _SearchCV:
         return hasattr(self, "fitted_")
 
     @property
-    def best_estimator_(self):
+    def best_estimator_(self) -> BaseRegMLP:
         """The fitted network alone, with the chosen `reg_lambda`."""
         check_is_fitted(self)
         network = self._network().set_params(reg_lambda=self.reg_lambda_)
         return as_estimator(network, self.fitted_)
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Score of the chosen network by `scoring`.
 
         Parameters
@@ -249,13 +280,13 @@ class _SearchCV:
         return score(fitted.theta())
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> Self:
         """Hidden: a search needs all data at once."""
         raise AttributeError(
             f"{type(self).__name__} has no partial_fit. Use best_estimator_."
         )
 
-    def compact(self):
+    def compact(self) -> BaseRegMLP:
         """Return `best_estimator_` without its unused inputs and dead units.
 
         Returns
@@ -265,7 +296,15 @@ class _SearchCV:
         """
         return self.best_estimator_.compact()
 
-    def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
+    def refit_on_support(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        *,
+        penalty: PenaltyLike = None,
+        **params: Any,
+    ) -> BaseRegMLP:
         """Train a new network on the selected inputs; see `best_estimator_`.
 
         Parameters
@@ -456,43 +495,43 @@ True""",
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         *,
-        activation="relu",
-        penalty="l2",
-        l1_ratio=0.5,
-        decay_mode="auto",
-        penalize_intercepts=False,
-        class_weight=None,
-        solver="adam",
-        learning_rate_init=0.001,
-        learning_rate="constant",
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        rho=0.9,
-        epsilon=1e-8,
-        batch_size="auto",
-        max_iter=200,
-        max_fun=15000,
-        tol=1e-4,
-        shuffle=True,
-        random_state=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ema=0.0,
-        scoring=None,
-        verbose=False,
-        device="cpu",
-        reg_lambdas=20,
-        eps=1e-3,
-        cv=None,
-        n_jobs=None,
-        selection="best",
-        refit=True,
+        activation: str = "relu",
+        penalty: PenaltyLike = "l2",
+        l1_ratio: float = 0.5,
+        decay_mode: str = "auto",
+        penalize_intercepts: bool = False,
+        class_weight: ClassWeight = None,
+        solver: str = "adam",
+        learning_rate_init: float = 0.001,
+        learning_rate: str = "constant",
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        max_fun: int = 15000,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 10,
+        ema: float = 0.0,
+        scoring: Scoring = None,
+        verbose: bool | int = False,
+        device: str = "cpu",
+        reg_lambdas: int | ArrayLike = 20,
+        eps: float = 1e-3,
+        cv: Any = None,
+        n_jobs: int | None = None,
+        selection: str = "best",
+        refit: bool = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -555,44 +594,44 @@ True""",
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         *,
-        activation="relu",
-        penalty="l2",
-        l1_ratio=0.5,
-        decay_mode="auto",
-        penalize_intercepts=False,
-        loss="squared_error",
-        quantile=0.5,
-        solver="adam",
-        learning_rate_init=0.001,
-        learning_rate="constant",
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        rho=0.9,
-        epsilon=1e-8,
-        batch_size="auto",
-        max_iter=200,
-        max_fun=15000,
-        tol=1e-4,
-        shuffle=True,
-        random_state=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ema=0.0,
-        scoring=None,
-        verbose=False,
-        device="cpu",
-        reg_lambdas=20,
-        eps=1e-3,
-        cv=None,
-        n_jobs=None,
-        selection="best",
-        refit=True,
+        activation: str = "relu",
+        penalty: PenaltyLike = "l2",
+        l1_ratio: float = 0.5,
+        decay_mode: str = "auto",
+        penalize_intercepts: bool = False,
+        loss: str = "squared_error",
+        quantile: float = 0.5,
+        solver: str = "adam",
+        learning_rate_init: float = 0.001,
+        learning_rate: str = "constant",
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        max_fun: int = 15000,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 10,
+        ema: float = 0.0,
+        scoring: Scoring = None,
+        verbose: bool | int = False,
+        device: str = "cpu",
+        reg_lambdas: int | ArrayLike = 20,
+        eps: float = 1e-3,
+        cv: Any = None,
+        n_jobs: int | None = None,
+        selection: str = "best",
+        refit: bool = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

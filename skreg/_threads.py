@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController  # a dependency of scikit-learn
 # Number of BLAS threads is a setting of the process, so these are as well. The lock is
 # reentrant because garbage collection may end a use in the middle of another one.
 _lock = threading.RLock()
-_users = {}  # id of each use: its thread
+_users: dict[int, int] = {}  # id of each use: its thread
 _before = None  # (library, number of threads) as the first user has found them
 
 

@@ -18,9 +18,12 @@ References
 .. [8] Parikh and Boyd (2014), Found. Trends Optim. 1(3): proximal algorithms.
 """
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skreg._forms import Form, GroupForm
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 
+Factors: TypeAlias = Sequence[float] | NDArray[Any] | None
+
 _LARGEST = float(np.finfo(np.float64).max)
 
 
@@ -54,7 +59,7 @@ class _BuiltIn(Penalty):
         the rows c_j w_j, as if input j were divided by c_j.
     """
 
-    factors = None
+    factors: Factors = None
 
     def validate(self, shape=None):
         if self.factors is None:
@@ -102,7 +107,7 @@ class L2(_BuiltIn):
 
     is_smooth = is_convex = is_separable = has_metric_prox = True
 
-    def __init__(self, factors=None):
+    def __init__(self, factors: Factors = None):
         self.factors = factors
 
     def value(self, W, lam=1.0):
@@ -152,7 +157,7 @@ class L1(_BuiltIn):
 
     is_convex = is_separable = has_metric_prox = True
 
-    def __init__(self, factors=None):
+    def __init__(self, factors: Factors = None):
         self.factors = factors
 
     def value(self, W, lam=1.0):
@@ -239,7 +244,7 @@ class ElasticNet(_L1Mixture):
 
     is_separable = True
 
-    def __init__(self, l1_ratio=0.5, factors=None):
+    def __init__(self, l1_ratio: float = 0.5, factors: Factors = None):
         self.l1_ratio = l1_ratio
         self.factors = factors
 
@@ -307,7 +312,13 @@ class GroupLasso(_BuiltIn):
 
     is_convex = has_metric_prox = True
 
-    def __init__(self, by="inputs", groups=None, weighted=True, factors=None):
+    def __init__(
+        self,
+        by: str = "inputs",
+        groups: Any = None,
+        weighted: bool = True,
+        factors: Factors = None,
+    ):
         self.by = by
         self.groups = groups
         self.weighted = weighted
@@ -415,7 +426,12 @@ class SparseGroupLasso(_L1Mixture, GroupLasso):
     """
 
     def __init__(
-        self, l1_ratio=0.5, by="inputs", groups=None, weighted=True, factors=None
+        self,
+        l1_ratio: float = 0.5,
+        by: str = "inputs",
+        groups: Any = None,
+        weighted: bool = True,
+        factors: Factors = None,
     ):
         super().__init__(by, groups, weighted, factors)
         self.l1_ratio = l1_ratio
@@ -557,7 +573,12 @@ class MCP(_FoldedConcave):
     array([[0. , 1.5, 4. ]])
     """
 
-    def __init__(self, gamma=3.0, saturation=None, factors=None):
+    def __init__(
+        self,
+        gamma: float = 3.0,
+        saturation: float | None = None,
+        factors: Factors = None,
+    ):
         self.gamma = gamma
         self.saturation = saturation
         self.factors = factors
@@ -602,7 +623,12 @@ class SCAD(_FoldedConcave):
     array([[0.  , 0.75, 2.  , 4.  ]])
     """
 
-    def __init__(self, a=3.7, saturation=None, factors=None):
+    def __init__(
+        self,
+        a: float = 3.7,
+        saturation: float | None = None,
+        factors: Factors = None,
+    ):
         self.a = a
         self.saturation = saturation
         self.factors = factors

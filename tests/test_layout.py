@@ -18,6 +18,7 @@ LAYERS = [
     {
         "losses",
         "_penalty",
+        "_typing",
         "penalties",
         "_network",
         "_lambda",
@@ -120,6 +121,7 @@ def test_losses_penalties_and_network_do_not_know_each_other():
             "_groups",
             "_numbers",
             "_penalty",
+            "_typing",
             "_repr",
         }
 

@@ -331,7 +331,7 @@ def loss_and_delta(loss, f, bias, batch, streams, tables, total, bias_grad):
     )
 
 
-_KNOWN_CONSTANTS = {}
+_KNOWN_CONSTANTS: dict = {}
 
 
 def _constants(values, like):
