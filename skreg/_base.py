@@ -155,7 +155,7 @@ class BaseRegMLP(DocumentationLinks, BaseEstimator):
         check_is_fitted(self)
         with single_blas_thread():
             X = read_X(self, X, self.fitted_.dtype)
-            return self.fitted_.raw(X, self.device)
+            return self.fitted_.raw(X, self.device, self.n_jobs)
 
     fitted_: Fitted
     n_features_in_: int

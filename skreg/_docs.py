@@ -109,6 +109,12 @@ device : str, default="cpu"
     Where to train: "cpu" is the compiled core; "cuda", "cuda:1", or any device of
     PyTorch as "torch:cpu", runs on PyTorch, with the same weights up to rounding. See
     :ref:`devices`. Predictions of many rows are computed there, too.
+n_jobs : int or None, default=None
+    Threads of one fit and of its predictions, on which no result depends, bit by bit.
+    None: the physical cores, within the affinity of the process, the quota of its
+    cgroup and OMP_NUM_THREADS; one inside workers of joblib. -1: all processors. Steps
+    below about 100 microseconds use one thread whatever is asked for, and so do
+    processors without AVX-512.
 
 Attributes
 ----------
@@ -176,11 +182,10 @@ skreg.convert_lambda : lambda in the conventions of other libraries.
 Notes
 -----
 A mini-batch B estimates the data term by ``n / (|B| sum(s)) * sum_B s_i l_i``, which
-is unbiased and not divided by the weights of the batch. Training uses one BLAS
-thread, for reproducible results; fit several networks in parallel instead
-(``n_jobs`` of the model selection tools), the core releases the GIL. Adam is that of
-[1]_, decoupled decay that of [2]_, and the prox in the metric of an optimizer that of
-[3]_.
+is unbiased and not divided by the weights of the batch. Small networks are best fitted
+several at once (``n_jobs`` of the model selection tools); the core releases the GIL.
+Adam is that of [1]_, decoupled decay that of [2]_, and the prox in the metric of an
+optimizer that of [3]_.
 
 References
 ----------
@@ -245,7 +250,7 @@ True""",
 ).replace("\n\nn_iter_ :", "\nn_iter_ :")
 
 # Parameters of the network that the search sets itself or has no use for.
-_LEFT_OUT = {"reg_lambda", "warm_start"}
+_LEFT_OUT = {"reg_lambda", "warm_start", "n_jobs"}
 
 _OWN_PARAMETERS = """\
 reg_lambdas : int or array-like of float >= 0, default=20
@@ -255,8 +260,9 @@ eps : float in (0, 1), default=1e-3
     Length of the automatic grid: its smallest lambda as a share of lambda_ref.
 cv : int, splitter, iterable or None, default=None
     Folds, as in scikit-learn; None is 5.
-n_jobs : int, default=None
-    Threads that share the folds. The results do not depend on it.
+n_jobs : int or None, default=None
+    Threads that share the folds, as in joblib; where there are more cores than folds,
+    or None, also threads inside of each. The results do not depend on it.
 selection : {"best", "1se"}, default="best"
     "best": the lambda of the best mean score, the largest one of equals; "1se": the
     largest one whose mean score is within one standard error of it, for the simplest

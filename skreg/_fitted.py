@@ -111,10 +111,10 @@ class Fitted:
         dtype = self.dtype if dtype is None else dtype
         return self.network.pack(self.coefs, self.intercepts, dtype)
 
-    def raw(self, X, device="cpu"):
+    def raw(self, X, device="cpu", n_jobs=1):
         """Raw predictions of shape (n, n_outputs) for X as engines read it."""
-        predict = predictor(device, self.network, take_inputs(X, self.inputs))
-        return predict(self.theta())
+        X = take_inputs(X, self.inputs)
+        return predictor(device, self.network, X, n_jobs)(self.theta())
 
     # What the network uses -----------------------------------------------------------
 

@@ -60,6 +60,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         warm_start: bool = False,
         verbose: bool | int = False,
         device: str = "cpu",
+        n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -93,6 +94,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
+        self.n_jobs = n_jobs
 
     @available_if(can_stream)
     def partial_fit(
@@ -243,6 +245,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         warm_start: bool = False,
         verbose: bool | int = False,
         device: str = "cpu",
+        n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -277,6 +280,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
+        self.n_jobs = n_jobs
 
     @available_if(can_stream)
     def partial_fit(

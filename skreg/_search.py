@@ -30,7 +30,7 @@ from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, as_path, warn_unconverged
 from skreg._rows import Header, Rows, read_weights, read_X_y
 from skreg._task import Task, task_of
-from skreg._threads import single_blas_thread
+from skreg._threads import single_blas_thread, threads_of_tasks
 from skreg._training import prepare, validation_score
 from skreg._typing import (
     Array,
@@ -115,10 +115,12 @@ class _SearchCV(BaseRegMLP):
         network = self._network()
         task = task_of(network, y, weights)
         data = _Data(task, header, Rows.of(task, X, y, weights), given)
-        training = prepare(network, task, data.rows, header)
-        validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
         split_params, score_params = self._route(weights, params)
         splits = self._split(data, split_params, score_params)
+        n_threads = threads_of_tasks(self.n_jobs, len(splits) + self.refit)
+        network.set_params(n_jobs=n_threads)
+        training = prepare(network, task, data.rows, header)
+        validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
 
         walk, fits = Walk(training), None
         grid, jobs = walk.grid(self.reg_lambdas, self.eps), []
@@ -131,6 +133,7 @@ class _SearchCV(BaseRegMLP):
         jobs += [delayed(_with_config)(*fold, *split) for split in splits]
         # Threads, whatever the backend: the compiled core releases the GIL.
         done = Parallel(n_jobs=self.n_jobs, require="sharedmem")(jobs)
+        network.set_params(n_jobs=self.n_jobs)
         if self.refit and fits is None:
             fits = done.pop(0)
         choice = _choose(grid.values, done, self.selection, header)
@@ -145,12 +148,9 @@ class _SearchCV(BaseRegMLP):
             raise validation.parameter_error(self, "selection", "'best' or '1se'")
         if not isinstance(self.refit, bool | np.bool_):
             raise validation.parameter_error(self, "refit", "True or False")
-        is_count = isinstance(self.n_jobs, Integral) and self.n_jobs != 0
         is_share = validation.as_float(self.eps)
         if not 0 < is_share < 1:
             raise validation.parameter_error(self, "eps", "a float in (0, 1)")
-        if self.n_jobs is not None and not is_count:
-            raise validation.parameter_error(self, "n_jobs", "None or an int, not 0")
 
     def _forget(self):
         """Remove what an earlier fit has left; without refit, nothing replaces it."""

@@ -1,9 +1,8 @@
 """One BLAS thread while networks train, and the threads that one fit may use.
 
-A second BLAS thread brings nothing to the matrices of tabular networks, and the same
-sum in another order is another network: with one thread, results do not depend on the
-machine's thread settings. Parallel work belongs to independent fits and to blocks of
-rows.
+The same sum in another order is another network: with one BLAS thread, results do not
+depend on the machine's thread settings. The compiled core has threads of its own, which
+share the work of long steps without a change of the order of sums.
 """
 
 import os
@@ -128,3 +127,21 @@ def effective_n_threads(n_jobs=None):
     n_threads = joblib.cpu_count(only_physical_cores=True)
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(n_threads, int(limit)) if limit.isdecimal() and int(limit) else n_threads
+
+
+def threads_of_tasks(n_jobs, n_tasks):
+    """Threads for each of `n_tasks` fits that run in ``joblib.Parallel(n_jobs)``.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+    n_tasks : int
+
+    Returns
+    -------
+    int
+        At least 1. Where there are fewer fits than cores, what is left is for threads
+        inside of each.
+    """
+    n_workers = min(joblib.effective_n_jobs(n_jobs), n_tasks)
+    return max(1, effective_n_threads(n_jobs) // n_workers)

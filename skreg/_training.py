@@ -349,7 +349,9 @@ def prepare(
 def _data_term(estimator, task, X, rows, dtype, train=None):
     """Data term over rows, or those in `train`, with X in the columns to be read."""
     encoded = rows.targets, rows.weights, task.loss, task.n_outputs
-    return _device.data_term(estimator.device, X, *encoded, dtype, train)
+    return _device.data_term(
+        estimator.device, X, *encoded, dtype, train, estimator.n_jobs
+    )
 
 
 def _split(estimator, task, rows, rng):
@@ -465,7 +467,7 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
         return lambda theta: -data.value(network, theta.astype(np.float64))
 
     if estimator.scoring is None:
-        predict = _device.predictor(estimator.device, network, X)
+        predict = _device.predictor(estimator.device, network, X, estimator.n_jobs)
 
         def score(theta):
             raw = predict(theta)

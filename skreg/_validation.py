@@ -21,6 +21,7 @@ from skreg.penalties import GroupLasso, check_penalty, without_groups
 
 _LARGEST_NETWORK = 2**31 - 1  # parameters; 16 GiB for each of several vectors
 _MOST_LAMBDAS = 10_000
+_MOST_THREADS = 1024
 
 # Names of the strength in other libraries, and here where λ is chosen.
 _OTHER_NAMES = {"alpha", "lambda", "lambda_", "C", "weight_decay", "reg_lambda"}
@@ -113,6 +114,12 @@ _CONSTRAINTS = {
     "verbose": (
         lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
         "a bool or an int >= 0",
+    ),
+    "n_jobs": (
+        lambda value: (
+            value is None or (is_integer(value) and 0 < abs(value) <= _MOST_THREADS)
+        ),
+        f"None or an int from -{_MOST_THREADS} to {_MOST_THREADS}, not 0",
     ),
 }
 

@@ -267,6 +267,7 @@ OTHER_VALUES = {
     "warm_start": True,
     "verbose": 1,
     "device": "torch:cpu",
+    "n_jobs": 2,
 }
 OTHER_VALUES_OF = {
     RegMLPClassifier: OTHER_VALUES | {"class_weight": "balanced"},

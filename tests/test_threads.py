@@ -1,4 +1,4 @@
-"""`single_blas_thread`: one BLAS thread inside, what was there before outside."""
+"""One BLAS thread inside of fits; threads of a fit, which change no result."""
 
 import dis
 import gc
@@ -11,10 +11,22 @@ from contextlib import suppress
 import joblib
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skreg import RegMLPRegressor, RegMLPRegressorCV, _threads, reg_mlp_path
-from skreg._threads import effective_n_threads, single_blas_thread
+from skreg import (
+    RegMLPClassifier,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    _threads,
+    reg_mlp_path,
+)
+from skreg._core import Data, Net, most_threads
+from skreg._engines import _compiled
+from skreg._threads import effective_n_threads, single_blas_thread, threads_of_tasks
+from skreg.penalties import L2, MCP, Penalty, SparseGroupLasso
 
 
 def blas_threads():
@@ -374,3 +386,230 @@ def test_workers_of_joblib_have_one_thread_each(backend):
 def test_there_is_at_least_one_thread():
     assert effective_n_threads() >= 1
     assert effective_n_threads() <= joblib.cpu_count()
+
+
+def test_tasks_of_joblib_share_the_threads(eight_cores):
+    assert threads_of_tasks(None, 5) == 4
+    assert threads_of_tasks(1, 5) == 1
+    assert threads_of_tasks(8, 3) == 2
+    assert threads_of_tasks(2, 5) == 1
+    assert threads_of_tasks(6, 2) == 3
+
+
+# Elsewhere large products go to BLAS, and nothing is shared.
+needs_own_products = pytest.mark.skipif(
+    most_threads(
+        Net((500, 500), 0, 0, 0.0, 999, 1),
+        Data(np.ones((999, 500)), np.dtype(float)),
+        999,
+    )
+    == 1,
+    reason="large products go to BLAS on this processor",
+)
+
+
+class Ridge(Penalty):
+    """A penalty of a user's own, which acts in Python."""
+
+    is_smooth = is_convex = is_separable = has_metric_prox = True
+
+    def value(self, W, lam):
+        return lam / 2 * np.sum(W * W)
+
+    def gradient(self, W, lam):
+        return lam * W
+
+    def prox(self, W, step, lam):
+        return W / (1 + lam * step)
+
+
+SOLVERS_OF_FITS = [
+    {"solver": "adam"},
+    {"solver": "sgd", "learning_rate": "adaptive"},
+    {"solver": "rmsprop", "shuffle": False},
+    {"solver": "lbfgs", "max_iter": 3},
+    {"solver": "sgd", "nesterovs_momentum": False, "learning_rate": "cosine"},
+]
+PENALTIES_OF_FITS = [
+    {"penalty": None},
+    {"penalty": "l1"},
+    {"penalty": "group_lasso"},
+    {"penalty": "l2", "decay_mode": "coupled"},
+    {"penalty": [MCP(), SparseGroupLasso(0.5, by="units"), L2()]},
+    {"penalty": Ridge()},
+    {"penalty": "sparse_group_lasso", "penalize_intercepts": True},
+    {"penalty": "l2", "activation": "gelu"},
+]
+TARGETS_OF_FITS = ["multiclass", "poisson", "binary", "multilabel", "huber", "outputs"]
+CONTAINERS_OF_FITS = ["float32", "float64", "csr", "narrow csr"]
+USES_OF_FITS = ["fit", "weights", "early_stopping", "warm_start", "partial_fit"]
+
+
+def configuration(k):
+    """The k-th of 40: the lists above take turns, each at its own pace."""
+    lists = SOLVERS_OF_FITS, PENALTIES_OF_FITS, TARGETS_OF_FITS
+    solver, penalty, target = (options[k % len(options)] for options in lists)
+    container = CONTAINERS_OF_FITS[k // 3 % 4]
+    use = USES_OF_FITS[k // 7 % 5]
+    use = "fit" if solver["solver"] == "lbfgs" and use == "partial_fit" else use
+    if "shuffle" not in solver and "lbfgs" not in solver["solver"]:
+        solver = solver | {"batch_size": 400}
+    return solver | penalty, target, container, use
+
+
+def fit_on_threads(k, n_jobs):
+    """Weights and predictions of the k-th configuration, as bytes."""
+    params, target, container, use = configuration(k)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(820, 60)) * (rng.random((820, 60)) < 0.7)
+    X = X.astype(np.float32 if container in ("float32", "narrow csr") else float)
+    y = {
+        "multiclass": np.arange(820) % 5,
+        "binary": X[:, 0] > 0,
+        "multilabel": (X[:, :3] > 0).astype(int),
+        "poisson": rng.poisson(1.0, 820),
+        "huber": X[:, 0],
+        "outputs": X[:, :4],
+    }[target]
+    X = sparse.csr_array(X) if "csr" in container else X
+    kind = RegMLPRegressor if target in ("poisson", "huber", "outputs") else None
+    loss = {"loss": target} if target in ("poisson", "huber") else {}
+    settings = {"reg_lambda": 1e-3, "max_iter": 2, "tol": 0.0, "random_state": 0}
+    early = {"early_stopping": True} if use == "early_stopping" else {}
+    model = (kind or RegMLPClassifier)(
+        (200, 60), **settings | loss | early | params, n_jobs=n_jobs
+    )
+    if use == "partial_fit":
+        classes = {} if kind else {"classes": np.unique(y)}
+        classes = {} if target == "multilabel" else classes
+        model.partial_fit(X, y, **classes).partial_fit(X, y)
+    else:
+        model.fit(X, y, rng.random(820) if use == "weights" else None)
+    if use == "warm_start":
+        model.set_params(warm_start=True).fit(X, y)
+    raw = model.predict(X) if kind else model.predict_proba(X)
+    return [a.tobytes() for a in (*model.coefs_, *model.intercepts_, raw)]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*acts on the inputs, but layer:UserWarning")
+@pytest.mark.parametrize("k", range(40))
+def test_no_result_depends_on_the_number_of_threads(k):
+    one, *more = (fit_on_threads(k, n_jobs) for n_jobs in (1, 2, 3, 4, 8))
+    assert all(fit == one for fit in more)
+
+
+def test_configurations_are_forty_different_ones():
+    assert len({str(configuration(k)) for k in range(40)}) == 40
+
+
+def wide_rows(n_rows):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 60)).astype(np.float32)
+    return X, X[:, 0].copy()
+
+
+def threads_used(monkeypatch):
+    """List that receives the number of threads of each call that trains."""
+    seen, train = [], _compiled.train
+
+    def spy(*args):
+        seen.append(args[-1])
+        return train(*args)
+
+    monkeypatch.setattr(_compiled, "train", spy)
+    return seen
+
+
+@needs_own_products
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_only_long_steps_are_shared(monkeypatch):
+    seen = threads_used(monkeypatch)
+    X, y = wide_rows(800)
+    settings = {"max_iter": 1, "batch_size": 400, "n_jobs": 3}
+    RegMLPRegressor((300, 100), **settings).fit(X, y)
+    assert set(seen) == {3}
+    seen.clear()
+    RegMLPRegressor((20,), **settings).fit(X, y)
+    assert set(seen) == {1}
+
+
+@needs_own_products
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*fits along the path stopped:UserWarning")
+def test_searches_give_cores_that_are_left_to_their_fits(eight_cores, monkeypatch):
+    seen = threads_used(monkeypatch)
+    X, y = wide_rows(900)
+    search = RegMLPRegressorCV(
+        (300, 100), max_iter=1, reg_lambdas=[0.1, 1.0], cv=2, n_jobs=6
+    )
+    search.fit(X, y)
+    assert set(seen) == {2}
+    assert search.best_estimator_.n_jobs == search.path_[0].n_jobs == 6
+
+
+def long_fit():
+    X, y = wide_rows(800)
+    return RegMLPRegressor(
+        (300, 100), max_iter=10, batch_size=400, random_state=0, n_jobs=3
+    ).fit(X, y)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_before_during_and_after_threaded_fits():
+    expected = long_fit().coefs_[0].tobytes()
+
+    def work():
+        assert long_fit().coefs_[0].tobytes() == expected
+
+    codes = [exit_code_of_child(work)]
+    fits = []
+    thread = threading.Thread(target=lambda: fits.extend(long_fit() for _ in range(5)))
+    thread.start()
+    while thread.is_alive():
+        codes.append(exit_code_of_child(work))
+    thread.join()
+    codes.append(exit_code_of_child(work))
+    assert set(codes) == {0}
+    assert {fit.coefs_[0].tobytes() for fit in fits} == {expected}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_threaded_fits_in_threads_of_python():
+    expected, fits = long_fit().coefs_[0].tobytes(), []
+    threads = [
+        threading.Thread(target=lambda: fits.append(long_fit())) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [fit.coefs_[0].tobytes() for fit in fits] == [expected] * 4
+
+
+def test_an_interrupt_ends_a_threaded_fit(monkeypatch):
+    seen, train = [], _compiled.train
+
+    def train_and_interrupt(*args):
+        seen.append(args[-1])
+        if len(seen) == 8:
+            signal.raise_signal(signal.SIGINT)
+        return train(*args)
+
+    monkeypatch.setattr(_compiled, "train", train_and_interrupt)
+    monkeypatch.setattr(_compiled, "_FLOPS_PER_CALL", 1.0)
+    X, y = wide_rows(800)
+    model = RegMLPRegressor(
+        (300, 100), batch_size=400, tol=0.0, n_jobs=3, random_state=0
+    )
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, y)
+    assert model.n_iter_ == 3  # of two batches each
+    monkeypatch.setattr(_compiled, "train", train)
+    whole = clone(model).set_params(max_iter=3)
+    with pytest.warns(ConvergenceWarning):
+        whole.fit(X, y)
+    for kept, expected in zip(model.coefs_, whole.coefs_):
+        np.testing.assert_array_equal(kept, expected)

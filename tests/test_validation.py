@@ -98,6 +98,7 @@ BAD_VALUES = {
     "scoring": [1, ["loss"], True],
     "warm_start": NOT_BOOL,
     "verbose": [-1, 0.5, "yes", None],
+    "n_jobs": [0, True, 1.0, "2", NAN, 1025, -1025, 2**80],
 }
 BAD_CLASSIFIER_VALUES = {
     "class_weight": [

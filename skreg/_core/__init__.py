@@ -28,8 +28,8 @@ g. Nothing is trusted: sizes, dtypes, rows and the places of CSR entries are che
    when an object is made or a function called, at a cost that is small beside the work.
 
 Entry points: `Net`, `Data`, `Rule`, `raw_predictions`, `loss_sum`, `loss_gradient`,
-`step`, `train`, `write_metric`; `MersenneTwister`, which shuffles as NumPy does;
-`LBFGSMemory` for the deterministic solver.
+`step`, `train`, `write_metric`, `most_threads`; `MersenneTwister`, which shuffles as
+NumPy does; `LBFGSMemory` for the deterministic solver.
 """
 
 from skreg._core._kernels import (
@@ -40,6 +40,7 @@ from skreg._core._kernels import (
     Rule,
     loss_gradient,
     loss_sum,
+    most_threads,
     raw_predictions,
     step,
     train,
@@ -54,6 +55,7 @@ __all__ = [
     "Rule",
     "loss_gradient",
     "loss_sum",
+    "most_threads",
     "raw_predictions",
     "step",
     "train",

@@ -78,6 +78,8 @@ cdef extern from "update.hpp" namespace "skreg" nogil:
                    T* out)
 
 cdef extern from "training.hpp" namespace "skreg" nogil:
+    int count_threads "skreg::most_threads"(const Network& net, const Rows& rows,
+                                            Py_ssize_t n)
     double run_gradient "skreg::loss_gradient"[T](
         const Network& net, const Rows& rows, const Py_ssize_t* order, Py_ssize_t start,
         Py_ssize_t stop, double scale, const T* theta, T* grad, T* scratch,
@@ -268,6 +270,11 @@ cdef int _check_rows(Data data, const Py_ssize_t[::1] order, Py_ssize_t start,
     return 0
 
 
+def most_threads(Net net, Data data, Py_ssize_t n_rows):
+    """Number of threads beyond which more do not pay in passes over `n_rows` rows."""
+    return count_threads(net.network, data.rows, n_rows)
+
+
 def raw_predictions(Net net, Data data, const floating[::1] theta, floating[:, ::1] out,
                     floating[::1] scratch, int n_threads=1):
     """Write f(x_i) of every row into `out` (n, n_outputs), in blocks of rows."""
@@ -451,8 +458,8 @@ def train(Net net, Data data, rows, Py_ssize_t start, Py_ssize_t stop,
     grad, scratch : ndarrays
         Overwritten.
     n_threads : int, default 1
-        Threads that share each step, where it is long enough (`threads_for` in
-        training.hpp). Results have the same bits for any number.
+        Threads that share each step, at most `most_threads`. Results have the same
+        bits for any number.
 
     Returns
     -------

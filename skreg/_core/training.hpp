@@ -22,13 +22,13 @@
 
 namespace skreg {
 
-// A batch with fewer operations than this, about 100 microseconds on one core, would lose
+// A thread with fewer operations than this in a batch, about 50 microseconds, would lose
 // to the waits between its phases.
-constexpr double LEAST_SHARED_WORK = 1e7;
+constexpr double LEAST_WORK_PER_THREAD = 5e6;
 
-// Threads that shall work on passes over n rows at a time, of so many asked for. Products
-// that go to BLAS may sum blocks in another order: there, one thread keeps the bits.
-inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrdiff_t n) {
+// Most threads that pay in passes over n rows at a time. Products that go to BLAS may sum
+// blocks in another order: there, one thread keeps the bits.
+inline int most_threads(const Network &net, const Rows &rows, ptrdiff_t n) {
     double products = double(net.n_weights);
     if (rows.is_sparse() && rows.n_rows > 0) {
         const Layer &layer = net.layers.front();
@@ -36,7 +36,13 @@ inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrd
         products += (stored - double(layer.in)) * double(layer.out);
     }
     const double work = 6.0 * double(n) * products + 10.0 * double(net.n_weights);
-    return work < LEAST_SHARED_WORK || !products_are_own() ? 1 : std::max(1, n_threads);
+    if (!products_are_own()) return 1;
+    return int(std::clamp(work / LEAST_WORK_PER_THREAD, 1.0, 1e6));
+}
+
+// Threads that shall work on them, of so many asked for.
+inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrdiff_t n) {
+    return std::max(1, std::min(n_threads, most_threads(net, rows, n)));
 }
 
 inline ptrdiff_t n_blocks(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }

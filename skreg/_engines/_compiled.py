@@ -1,4 +1,4 @@
-"""The compiled engine: one core of the processor."""
+"""The compiled engine: the cores of one processor."""
 
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from skreg._core import (
     Net,
     loss_gradient,
     loss_sum,
+    most_threads,
     raw_predictions,
     step,
     train,
@@ -18,12 +19,13 @@ from skreg._core import (
 from skreg._engines._rules import compile_rule
 from skreg._matrix import engine_matrix
 from skreg._network import ACTIVATIONS, Network
+from skreg._threads import effective_n_threads
 
 _ROWS_PER_PASS = 4096  # where rows are converted to float64
 # Rows per full-batch block: about this many scratch entries stay in a core's cache.
 _BLOCK_ENTRIES = 2**18
-# Floating-point operations per call of the core: Python, and with it Ctrl-C, is served
-# in between, some tens of times per second.
+# Floating-point operations of each thread per call of the core: Python, and with it
+# Ctrl-C, is served in between, some tens of times per second.
 _FLOPS_PER_CALL = 1e9
 
 
@@ -41,7 +43,13 @@ def _compile(network, capacity, dtype, loss=None, n_targets=1):
     return net, np.empty(net.scratch_size, dtype)
 
 
-def predict_raw(network, theta, X):
+def _n_threads(n_jobs, net, data, n_rows):
+    """Threads for passes over `n_rows` rows at a time."""
+    most = most_threads(net, data, n_rows)
+    return min(most, effective_n_threads(n_jobs)) if most > 1 else 1
+
+
+def predict_raw(network, theta, X, n_jobs=1):
     """Output layer before its activation.
 
     Parameters
@@ -50,6 +58,8 @@ def predict_raw(network, theta, X):
     theta : ndarray of shape (n_parameters,)
     X : C-ordered ndarray of shape (n, n_inputs), or CSR
         Of at most the precision of theta.
+    n_jobs : int or None, default=1
+        Threads, as in the estimators.
 
     Returns
     -------
@@ -59,11 +69,14 @@ def predict_raw(network, theta, X):
     out = np.empty((X.shape[0], network.units[-1]), theta.dtype)
     rows = block_rows(network, X.shape[0])
     net, scratch = _compile(network, rows, theta.dtype)
-    flops = 2.0 * network.n_weights
-    per_call = rows * max(1, int(_FLOPS_PER_CALL // (flops * rows)))
+    data = Data(X, theta.dtype)
+    n_threads = _n_threads(n_jobs, net, data, X.shape[0])
+    flops = 2.0 * network.n_weights * rows / n_threads
+    per_call = rows * max(1, int(_FLOPS_PER_CALL // flops))
     for part in gen_batches(max(1, X.shape[0]), per_call):  # Ctrl-C is served between
-        some = X if per_call >= X.shape[0] else engine_matrix(X[part], X.dtype)
-        raw_predictions(net, Data(some, theta.dtype), theta, out[part], scratch)
+        if per_call < X.shape[0]:
+            data = Data(engine_matrix(X[part], X.dtype), theta.dtype)
+        raw_predictions(net, data, theta, out[part], scratch, n_threads)
     return out
 
 
@@ -86,12 +99,23 @@ class CompiledRows:
         Of the parameters.
     rows : ndarray of intp or None
         Training rows; None for all.
+    n_jobs : int or None, default=1
+        Threads of passes that are long enough, as in the estimators.
     """
 
     def __init__(
-        self, X, targets, weights, loss, n_outputs, dtype=np.float64, rows=None
+        self,
+        X,
+        targets,
+        weights,
+        loss,
+        n_outputs,
+        dtype=np.float64,
+        rows=None,
+        n_jobs=1,
     ):
         self.loss = loss
+        self.n_jobs = n_jobs
         self.dtype = np.dtype(dtype)
         self._X, self._weights, self._rows = X, weights, rows
         self._targets = targets
@@ -108,14 +132,18 @@ class CompiledRows:
         self._passes = {}
 
     def _full_batch(self, network):
-        """(Net, scratch) for passes over all rows, made once per network."""
+        """Buffers of passes over all rows, made once per network."""
         if network not in self._passes:
-            capacity = block_rows(network, self.n_rows)
-            self._passes[network] = self._compile(network, capacity)
+            self._passes[network] = self._compile(network, self.n_rows)
         return self._passes[network]
 
-    def _compile(self, network, capacity):
-        return _compile(network, capacity, self.dtype, self.loss, self.n_targets)
+    def _compile(self, network, n_rows):
+        """(Net, scratch, number of threads) for passes over `n_rows` rows."""
+        capacity = block_rows(network, n_rows)
+        net, scratch = _compile(
+            network, capacity, self.dtype, self.loss, self.n_targets
+        )
+        return net, scratch, _n_threads(self.n_jobs, net, self._data, n_rows)
 
     def _mean(self, loss_total):
         return loss_total / self.weight_sum + self._offset
@@ -124,16 +152,24 @@ class CompiledRows:
         """Data term at theta; a forward pass in blocks of rows."""
         if self._rows is not None:
             return self.value_grad(network, theta)[0]
-        net, scratch = self._full_batch(network)
-        return self._mean(loss_sum(net, self._data, theta, scratch))
+        net, scratch, n_threads = self._full_batch(network)
+        return self._mean(loss_sum(net, self._data, theta, scratch, n_threads))
 
     def value_grad(self, network, theta):
         """Data term and its gradient at theta, in blocks of rows."""
-        net, scratch = self._full_batch(network)
+        net, scratch, n_threads = self._full_batch(network)
         grad = np.empty_like(theta)
-        scale = 1.0 / self.weight_sum
         total = loss_gradient(
-            net, self._data, self._rows, 0, self.n_rows, theta, grad, scale, scratch
+            net,
+            self._data,
+            self._rows,
+            0,
+            self.n_rows,
+            theta,
+            grad,
+            1.0 / self.weight_sum,
+            scratch,
+            n_threads,
         )
         return self._mean(total), grad
 
@@ -202,9 +238,7 @@ class CompiledEpochs:
     def __init__(self, rows, network, optimizer, terms, theta, moments, batch_size):
         self._rows, self._optimizer = rows, optimizer
         self._batch_size = batch_size
-        self._net, self._scratch = rows._compile(
-            network, block_rows(network, batch_size)
-        )
+        self._net, self._scratch, self._n_threads = rows._compile(network, batch_size)
         self._rule, self._python_terms = compile_rule(
             terms, network.slices, optimizer.code, optimizer.hyper
         )
@@ -214,7 +248,7 @@ class CompiledEpochs:
         # The core asks for two moments and ignores what a method lacks.
         self._first = self.moments.get("first", self._grad)
         self._second = self.moments.get("second", self._grad)
-        flops = 6.0 * batch_size * network.n_weights
+        flops = 6.0 * batch_size * network.n_weights / self._n_threads
         self._batches_per_call = max(1, int(_FLOPS_PER_CALL // flops))
         if self._python_terms:
             self._batches_per_call = 1
@@ -250,6 +284,7 @@ class CompiledEpochs:
             self._first,
             self._second,
             self._scratch,
+            self._n_threads,
         )
 
     def _run_in_python(self, order, start, stop, rates, n_steps):
@@ -258,7 +293,16 @@ class CompiledEpochs:
         lr, t = rates[0], n_steps + 1
         scale = rows.n_rows / rows.weight_sum / (stop - start)
         total = loss_gradient(
-            self._net, rows._data, order, start, stop, theta, grad, scale, self._scratch
+            self._net,
+            rows._data,
+            order,
+            start,
+            stop,
+            theta,
+            grad,
+            scale,
+            self._scratch,
+            self._n_threads,
         )
         for term in self._python_terms:
             if term.mode == "coupled":

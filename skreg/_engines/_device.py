@@ -72,7 +72,15 @@ def torch_device(device):
 
 
 def data_term(
-    device, X, targets, weights, loss, n_outputs, dtype=np.float64, rows=None
+    device,
+    X,
+    targets,
+    weights,
+    loss,
+    n_outputs,
+    dtype=np.float64,
+    rows=None,
+    n_jobs=1,
 ):
     """Return the data term over rows on a device; see `skreg._engines.DataTerm`.
 
@@ -82,17 +90,19 @@ def data_term(
         As of the estimators.
     X, targets, weights, loss, n_outputs, dtype, rows
         See `skreg._engines._compiled.CompiledRows`.
+    n_jobs : int or None, default=1
+        Threads of the compiled core.
     """
     arguments = X, targets, weights, loss, n_outputs, dtype, rows
     if device == "cpu":
-        return CompiledRows(*arguments)
+        return CompiledRows(*arguments, n_jobs)
     place = torch_device(device)
     from skreg._engines._torch import TorchRows
 
     return TorchRows(*arguments, device=place)
 
 
-def predictor(device, network, X):
+def predictor(device, network, X, n_jobs=1):
     """Return a function of parameters: raw predictions at X, of (n, n_outputs).
 
     They are computed on the device where that pays. Where it is missing, as may be when
@@ -105,6 +115,8 @@ def predictor(device, network, X):
     network : Network
     X : C-ordered ndarray of shape (n, n_inputs), or CSR
         Of at most the precision of the parameters.
+    n_jobs : int or None, default=1
+        Threads of the compiled core.
     """
     if device != "cpu" and 2.0 * network.n_weights * X.shape[0] >= WORTH_THE_WAY:
         try:
@@ -115,4 +127,4 @@ def predictor(device, network, X):
             from skreg._engines._torch import predict_many
 
             return lambda theta: predict_many(network, theta[None], X, place)[0]
-    return lambda theta: _predict_on_cpu(network, theta, X)
+    return lambda theta: _predict_on_cpu(network, theta, X, n_jobs)
