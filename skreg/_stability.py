@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -18,6 +20,7 @@ from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, prepare
+from skreg._typing import Array, Matrix, RandomState
 from skreg._walk import Walk
 from skreg._warnings import warn
 
@@ -82,47 +85,49 @@ class StabilitySelection:
     3
     """
 
-    reg_lambdas: np.ndarray
-    frequencies: np.ndarray
-    n_selected: np.ndarray
-    is_penalized: np.ndarray
+    reg_lambdas: Array
+    frequencies: Array
+    n_selected: Array
+    is_penalized: Array
     threshold: float
     max_false: float
-    feature_names: np.ndarray | None = None
+    feature_names: Array | None = None
 
     @property
-    def bounds(self):
+    def bounds(self) -> Array:
         """Bound on the expected number of false inputs for each least lambda."""
         n_inputs = max(1, self.is_penalized.sum())
         return self.n_selected**2 / ((2 * self.threshold - 1) * n_inputs)
 
     @property
-    def _range(self):
+    def _range(self) -> Array:
         """Mask of the lambdas at which inputs may be selected."""
         return self.bounds <= self.max_false
 
     @property
-    def reg_lambda_(self):
+    def reg_lambda_(self) -> float:
         """Least lambda whose bound is at most `max_false`."""
         values = self.reg_lambdas[self._range]
         return float(values[0]) if len(values) else float("nan")
 
     @property
-    def expected_false_(self):
+    def expected_false_(self) -> float:
         """Bound on the expected number of false inputs among those selected."""
         return float(self.bounds[self._range].max(initial=0.0))
 
     @property
-    def max_frequencies_(self):
+    def max_frequencies_(self) -> Array:
         """Largest frequency of each input in the range of lambda."""
         return self.frequencies[self._range].max(axis=0, initial=0.0)
 
     @property
-    def selected_features_(self):
+    def selected_features_(self) -> Array:
         """Mask of the stable inputs, and of those that are not penalized."""
         return (self.max_frequencies_ >= self.threshold) | ~self.is_penalized
 
-    def at(self, *, threshold=None, max_false=None):
+    def at(
+        self, *, threshold: float | None = None, max_false: float | None = None
+    ) -> "StabilitySelection":
         """Return the selection by another rule; nothing is fitted again.
 
         Parameters
@@ -146,7 +151,7 @@ class StabilitySelection:
         max_false = self.max_false if max_false is None else max_false
         return replace(self, **_check_rule(threshold, max_false))
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """The selection as a table.
 
         Returns
@@ -181,19 +186,19 @@ class StabilitySelection:
 
 
 def stability_selection(
-    estimator,
-    X,
-    y,
+    estimator: BaseRegMLP,
+    X: Matrix,
+    y: Matrix,
     *,
-    reg_lambdas=30,
-    eps=0.03,
-    n_pairs=50,
-    threshold=0.9,
-    max_false=1.0,
-    sample_weight=None,
-    n_jobs=None,
-    random_state=None,
-):
+    reg_lambdas: int | ArrayLike = 30,
+    eps: float = 0.03,
+    n_pairs: int = 50,
+    threshold: float = 0.9,
+    max_false: float = 1.0,
+    sample_weight: ArrayLike | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> StabilitySelection:
     """Select the inputs that networks on half of the rows keep selecting.
 
     A path of networks is fitted to each of ``2 * n_pairs`` random halves of the rows.
