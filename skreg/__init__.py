@@ -21,7 +21,6 @@ from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
 from skreg._recommended import recommended
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
-from skreg._stability import StabilitySelection, stability_selection
 
 if TYPE_CHECKING:
     from skreg import displays
@@ -34,7 +33,6 @@ _CLASSES = (
     RegMLPPath,
     RegMLPRegressor,
     RegMLPRegressorCV,
-    StabilitySelection,
 )
 for _class in _CLASSES:
     _class.__module__ = "skreg"  # files of models do not depend on private modules
@@ -52,13 +50,11 @@ __all__ = [
     "RegMLPPath",
     "RegMLPRegressor",
     "RegMLPRegressorCV",
-    "StabilitySelection",
     "convert_lambda",
     "displays",
     "penalties",
     "recommended",
     "reg_mlp_path",
-    "stability_selection",
 ]
 
 

@@ -139,6 +139,23 @@ def read_weights(sample_weight, n_rows, name="sample_weight"):
     """
     if sample_weight is None:
         return None
+    weights = check_weights(sample_weight, n_rows, name)
+    if not (weights > 0).any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number: all entries of "
+            f"{name} are 0."
+        )
+    return moderate(weights)
+
+
+def check_weights(sample_weight, n_rows, name="sample_weight"):
+    """Return weights of shape (n,) as float64, which may all be 0.
+
+    Raises
+    ------
+    ValueError
+        If they are of the wrong length, negative or not finite.
+    """
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(
@@ -157,12 +174,7 @@ def read_weights(sample_weight, n_rows, name="sample_weight"):
         )
     if (weights < 0).any():
         raise ValueError(f"Negative values in data passed to {name!r}.")
-    if not (weights > 0).any():
-        raise ValueError(
-            "Sample weights must contain at least one non-zero number: all entries of "
-            f"{name} are 0."
-        )
-    return moderate(weights)
+    return weights
 
 
 def moderate(weights):

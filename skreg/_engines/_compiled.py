@@ -128,7 +128,7 @@ class CompiledRows:
         self._offset = loss.mean_constant(y, s)
         self.null_prediction = None
         if self.weight_sum > 0:
-            self.null_prediction = loss.link(_mean_target(y, s, loss, n_outputs))
+            self.null_prediction = loss.link(mean_target(y, s, loss, n_outputs))
         self._passes = {}
 
     def _full_batch(self, network):
@@ -145,7 +145,8 @@ class CompiledRows:
         )
         return net, scratch, _n_threads(self.n_jobs, net, self._data, n_rows)
 
-    def _mean(self, loss_total):
+    def mean(self, loss_total):
+        """Data term whose losses have this sum, but for their constants."""
         return loss_total / self.weight_sum + self._offset
 
     def value(self, network, theta):
@@ -153,7 +154,7 @@ class CompiledRows:
         if self._rows is not None:
             return self.value_grad(network, theta)[0]
         net, scratch, n_threads = self._full_batch(network)
-        return self._mean(loss_sum(net, self._data, theta, scratch, n_threads))
+        return self.mean(loss_sum(net, self._data, theta, scratch, n_threads))
 
     def value_grad(self, network, theta):
         """Data term and its gradient at theta, in blocks of rows."""
@@ -171,7 +172,41 @@ class CompiledRows:
             scratch,
             n_threads,
         )
-        return self._mean(total), grad
+        return self.mean(total), grad
+
+    def batch_gradient(self, network, batch_size):
+        """Return a function for the gradients of batches.
+
+        Parameters
+        ----------
+        network : Network
+        batch_size : int
+            Rows of most batches.
+
+        Returns
+        -------
+        callable
+            Takes the order of the rows (None as they lie), first and last row of a
+            batch in it, theta, an array of its shape for the gradient, and the factor
+            of the latter. Returns the sum of the losses.
+        """
+        net, scratch, n_threads = self._compile(network, batch_size)
+
+        def gradient(order, start, stop, theta, grad, scale):
+            return loss_gradient(
+                net,
+                self._data,
+                self._rows if order is None else order,
+                start,
+                stop,
+                theta,
+                grad,
+                scale,
+                scratch,
+                n_threads,
+            )
+
+        return gradient
 
     @cached_property
     def null_value(self):
@@ -220,7 +255,7 @@ class CompiledRows:
         )
 
 
-def _mean_target(y, s, loss, n_outputs):
+def mean_target(y, s, loss, n_outputs):
     """Weighted mean of the targets, or shares of the classes, of shape (n_outputs,)."""
     if loss.out_activation != "softmax":
         return np.average(y, axis=0, weights=s)
@@ -233,6 +268,11 @@ class CompiledEpochs:
 
     Buffers live as long as a fit. Penalties that the core does not know act in Python,
     one call per step.
+
+    Attributes
+    ----------
+    grad : ndarray of shape (n_parameters,)
+        Gradient that `step` takes, for those who compute it themselves.
     """
 
     def __init__(self, rows, network, optimizer, terms, theta, moments, batch_size):
@@ -244,10 +284,10 @@ class CompiledEpochs:
         )
         self.theta = theta.copy()
         self.moments = {name: m.copy() for name, m in moments.items()}
-        self._grad = np.empty_like(theta)
+        self.grad = np.empty_like(theta)
         # The core asks for two moments and ignores what a method lacks.
-        self._first = self.moments.get("first", self._grad)
-        self._second = self.moments.get("second", self._grad)
+        self._first = self.moments.get("first", self.grad)
+        self._second = self.moments.get("second", self.grad)
         flops = 6.0 * batch_size * network.n_weights / self._n_threads
         self._batches_per_call = max(1, int(_FLOPS_PER_CALL // flops))
         if self._python_terms:
@@ -264,7 +304,7 @@ class CompiledEpochs:
             end = min(begin + self._batches_per_call, len(rates))
             span = begin * size, min(end * size, n)
             total += run(order, *span, rates[begin:end], n_steps + begin)
-        return self._rows._mean(total)
+        return self._rows.mean(total)
 
     def _run_compiled(self, order, start, stop, rates, n_steps):
         rows = self._rows
@@ -280,7 +320,7 @@ class CompiledEpochs:
             rates,
             n_steps,
             self.theta,
-            self._grad,
+            self.grad,
             self._first,
             self._second,
             self._scratch,
@@ -289,8 +329,7 @@ class CompiledEpochs:
 
     def _run_in_python(self, order, start, stop, rates, n_steps):
         """One step for penalties that the core does not know; same order of slots."""
-        rows, theta, grad = self._rows, self.theta, self._grad
-        lr, t = rates[0], n_steps + 1
+        rows = self._rows
         scale = rows.n_rows / rows.weight_sum / (stop - start)
         total = loss_gradient(
             self._net,
@@ -298,12 +337,21 @@ class CompiledEpochs:
             order,
             start,
             stop,
-            theta,
-            grad,
+            self.theta,
+            self.grad,
             scale,
             self._scratch,
             self._n_threads,
         )
+        self.step(rates[0], n_steps + 1)
+        return total
+
+    def step(self, lr, t):
+        """Make the t-th step, from 1, along `grad`, with the penalties in their slots.
+
+        `grad` is overwritten.
+        """
+        theta, grad = self.theta, self.grad
         for term in self._python_terms:
             if term.mode == "coupled":
                 slope = term.penalty.gradient(term.of(theta), term.lam)
@@ -313,7 +361,6 @@ class CompiledEpochs:
                 theta[term.where] = shrunk.ravel()
         step(self._rule, theta, grad, self._first, self._second, lr, t)
         self._prox_in_python(self._optimizer.prox_step(lr), t)
-        return total
 
     def _prox_in_python(self, tau, t):
         for term in self._python_terms:

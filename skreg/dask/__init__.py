@@ -1,0 +1,20 @@
+"""Networks trained on the rows of Dask collections, where these lie.
+
+The estimators take Dask arrays and DataFrames in place of arrays, and a cluster does
+the work. Needs the extra ``dask``.
+"""
+
+try:
+    import dask as _dask  # noqa: F401
+    import distributed as _distributed  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "skreg.dask needs dask and distributed: pip install 'skreg[dask]'."
+    ) from error
+
+from skreg.dask._estimators import DaskRegMLPClassifier, DaskRegMLPRegressor
+
+for _class in (DaskRegMLPClassifier, DaskRegMLPRegressor):
+    _class.__module__ = "skreg.dask"
+
+__all__ = ["DaskRegMLPClassifier", "DaskRegMLPRegressor"]

@@ -1,0 +1,437 @@
+"""Estimators of Dask collections."""
+
+from dataclasses import replace
+from inspect import Parameter, Signature, signature
+
+import dask
+import distributed
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skreg import _validation as validation
+from skreg._fitted import as_estimator
+from skreg._mlp import RegMLPClassifier, RegMLPRegressor
+from skreg._rows import Header
+from skreg._threads import single_blas_thread
+from skreg._training import prepare, solve
+from skreg.dask import _term
+from skreg.dask._cluster import Cluster
+from skreg.dask._collections import check_collection, is_array
+
+
+def _is_local(estimator):
+    raise AttributeError(
+        "partial_fit is not available on a cluster. Use fit, with warm_start=True to "
+        "go on with more rows."
+    )
+
+
+class OnCluster:
+    """Mixin, before a local estimator: fits and predicts Dask collections."""
+
+    _local_class = None
+
+    @property
+    def client_(self):
+        """The client in use: the parameter, or Dask's current one."""
+        if self.client is not None:
+            return self.client
+        try:
+            return distributed.get_client()
+        except ValueError:
+            raise ValueError(
+                f"{type(self).__name__} needs a Dask client: make one by "
+                "dask.distributed.Client(...), or pass client=."
+            ) from None
+
+    def _local(self):
+        """An unfitted local estimator with the same parameters."""
+        params = self.get_params(deep=False)
+        del params["client"]
+        return self._local_class(**params)
+
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Fit the network.
+
+        A call that fails leaves the estimator as it was before.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs, in blocks of dense or CSR rows, or partitions of pandas.
+        y : dask array of shape (n_samples,) or (n_samples, n_outputs), or DataFrame
+            Class labels, a multilabel indicator matrix, or real targets, in blocks of
+            the same rows as X. Where all sizes are known, other blocks are rechunked.
+        sample_weight : dask array of shape (n_samples,), or Series, default=None
+            Non-negative weights, not all 0.
+        X_val, y_val : like X and y, default=None
+            Validation set, with ``early_stopping=True`` required: no rows are split
+            off on a cluster.
+        sample_weight_val : like sample_weight, default=None
+            Weights of the validation set.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Names the parameter, or the block of data, at fault.
+        RuntimeError
+            If the scheduler is lost, or workers die again and again.
+        """
+        with single_blas_thread():
+            fitted = self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        return self._take(fitted)
+
+    def _train(self, X, y, sample_weight, held_out):
+        local, cluster = self._local(), Cluster(self.client_)
+        validation.check_parameters(local)
+        validation.check_scorer(local)
+        _check_fit(local, held_out)
+        previous = getattr(self, "fitted_", None) if self.warm_start else None
+        rows, header, facts = _term.read(local, cluster, X, y, sample_weight)
+        if previous is not None:
+            _check_header(header, previous.header, "X")
+        task = _term.known_task(local, facts, previous)
+        val_rows = None
+        if held_out[0] is not None:
+            names = "X_val", "y_val", "sample_weight_val"
+            val_rows, val_header, _ = _term.read(local, cluster, *held_out, names)
+            _check_header(val_header, header, "X_val")
+        training = prepare(
+            local,
+            task,
+            rows,
+            header,
+            held_out=val_rows,
+            previous=previous,
+            data_term=_term.data_term,
+            score=_term.validation_score,
+        )
+        del rows, val_rows  # blocks as they were read; the encoded ones go on
+        return solve(training, local)
+
+    def to_local(self):
+        """Return the fitted network as a local estimator.
+
+        Returns
+        -------
+        RegMLPClassifier or RegMLPRegressor
+            Takes arrays in memory, and needs no Dask.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        """
+        check_is_fitted(self)
+        return as_estimator(self._local(), self.fitted_)
+
+    @available_if(_is_local)
+    def partial_fit(self, X, y):
+        """Not available."""
+
+    def score(self, X, y, sample_weight=None):
+        """Score predictions on the cluster.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+        y : dask array of shape (n_samples,) or (n_samples, n_outputs), or DataFrame
+            Targets.
+        sample_weight : dask array of shape (n_samples,), or Series, default=None
+            Non-negative weights, not all 0.
+
+        Returns
+        -------
+        float
+            Accuracy, or R^2, as `score` of the local estimator.
+        """
+        check_is_fitted(self)
+        fitted, local = self.fitted_, self._local().set_params(scoring=None)
+        rows, header, _ = _term.read(local, Cluster(self.client_), X, y, sample_weight)
+        _check_header(header, fitted.header, "X")
+        score = _term.validation_score(
+            local, fitted.task, rows, fitted.network, fitted.inputs, fitted.dtype
+        )
+        return score(fitted.theta())
+
+    def _lazy(self, method, X):
+        """Dask array of what a method of the local estimator answers to X."""
+        local = self.to_local().set_params(n_jobs=1)  # tasks share the cores already
+        X = check_collection(X, "X", (2,))
+        _check_columns(X, self.fitted_.header)
+        nameless = replace(self.fitted_, header=Header(self.n_features_in_))
+        some = np.zeros((1, self.n_features_in_), self.fitted_.dtype)
+        none = getattr(as_estimator(local, nameless), method)(some)[:0]
+        model = dask.delayed(local)  # one value for all blocks
+        if not is_array(X):
+            meta = _as_frame(none)
+            frame = X.map_partitions(_answer_frame, model, method, none, meta=meta)
+            values = frame.to_dask_array()
+            return values[:, 0] if none.ndim == 1 else values
+        dims = {"chunks": (X.chunks[0], *((n,) for n in none.shape[1:]))}
+        if none.ndim == 1:
+            dims["drop_axis"] = 1
+        return X.map_blocks(
+            _answer, model, method, none, dtype=none.dtype, meta=none, **dims
+        )
+
+    def predict(self, X):
+        """Predict lazily, as `predict` of the local estimator.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples,) or (n_samples, n_outputs)
+            Computed block by block where X is, once it is asked for.
+        """
+        return self._lazy("predict", X)
+
+    # scikit-learn --------------------------------------------------------------------
+
+    def __sklearn_clone__(self):
+        params = clone(self._local()).get_params(deep=False)
+        return type(self)(**params, client=self.client)  # which can not be copied
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+
+def _check_fit(estimator, held_out):
+    """Raise ValueError for what a cluster can not do, or has not been given."""
+    X_val, y_val, sample_weight_val = held_out
+    if estimator.device != "cpu":
+        raise validation.parameter_error(estimator, "device", "'cpu' on a cluster")
+    if not estimator.early_stopping:
+        if X_val is not None or y_val is not None or sample_weight_val is not None:
+            raise ValueError(
+                "X_val, y_val and sample_weight_val are only used with "
+                "early_stopping=True. Got early_stopping=False."
+            )
+        return
+    _term.check_scoring(estimator)
+    for name, values in (("X_val", X_val), ("y_val", y_val)):
+        if values is None:
+            raise ValueError(
+                "early_stopping=True on a cluster needs X_val and y_val, but "
+                f"{name} is None: no rows are split off there."
+            )
+
+
+def _check_header(header, known, name):
+    """Raise ValueError unless columns are those of an earlier X."""
+    if header.n_features != known.n_features:
+        raise ValueError(
+            f"{name} has {header.n_features} features, but {known.n_features} are "
+            "expected."
+        )
+    if header.names is None or known.names is None:
+        return
+    names, expected = list(header.names), list(known.names)
+    if names != expected:
+        raise ValueError(f"{name} has columns {names}, but {expected} are expected.")
+
+
+def _check_columns(X, known):
+    names = None if is_array(X) else np.array(X.columns, dtype=object)
+    if not np.isnan(X.shape[1]):
+        _check_header(Header(X.shape[1], names), known, "X")
+
+
+def _answer(X, model, method, none):
+    """Answer of a local estimator to one block; `none` is the one to no rows."""
+    return getattr(model, method)(X) if X.shape[0] else none
+
+
+def _answer_frame(X, model, method, none):
+    """The same for a partition, as a frame."""
+    return _as_frame(_answer(X, model, method, none), X.index)
+
+
+def _as_frame(answer, index=None):
+    import pandas as pd
+
+    columns = answer if answer.ndim == 2 else answer[:, np.newaxis]
+    return pd.DataFrame(columns, index)
+
+
+def _with_client(init, local):
+    """Give an `__init__` the signature of the local estimator, and `client`."""
+    parameters = [*signature(local.__init__).parameters.values()]
+    client = Parameter("client", Parameter.KEYWORD_ONLY, default=None)
+    init.__signature__ = Signature([*parameters, client])
+
+
+class DaskRegMLPClassifier(OnCluster, RegMLPClassifier):
+    """`RegMLPClassifier` for Dask collections; see there for what is not said here.
+
+    A fit minimizes the same objective with the same lambda, on the cluster of the
+    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int >= 1, default=(100,)
+        Units of each hidden layer.
+    client : distributed.Client, default=None
+        None is Dask's current client. It is not pickled.
+    **params : dict
+        All other parameters of `RegMLPClassifier`. `validation_fraction` is not used:
+        ``early_stopping=True`` needs `X_val` and `y_val`.
+
+    Attributes
+    ----------
+    client_ : distributed.Client
+        The client in use.
+
+    See Also
+    --------
+    skreg.RegMLPClassifier : Parameters, attributes and methods.
+
+    Notes
+    -----
+    The attributes of a fitted estimator are those of `RegMLPClassifier`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask.distributed import Client
+    >>> from skreg.dask import DaskRegMLPClassifier
+    >>> client = Client()  # doctest: +SKIP
+    >>> X = da.random.default_rng(0).standard_normal((1000, 4), chunks=(250, 4))
+    >>> y = (X[:, 0] > X[:, 1]).astype(int)
+    >>> model = DaskRegMLPClassifier(
+    ...     (5,), penalty="group_lasso", reg_lambda=0.01, solver="lbfgs", random_state=0
+    ... ).fit(X, y)
+    >>> model.selected_features_
+    array([ True,  True, False, False])
+    >>> model.predict(X).compute().shape
+    (1000,)
+    >>> model.score(X, y) > 0.9
+    True
+    """
+
+    _local_class = RegMLPClassifier
+
+    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+        super().__init__(hidden_layer_sizes, **params)
+        self.client = client
+
+    _with_client(__init__, RegMLPClassifier)
+
+    def predict_proba(self, X):
+        """Predict class probabilities lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        return self._lazy("predict_proba", X)
+
+    def predict_log_proba(self, X):
+        """Predict logarithms of class probabilities lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        return self._lazy("predict_log_proba", X)
+
+    def decision_function(self, X):
+        """Raw predictions, lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds, or unnormalized logarithms of probabilities.
+        """
+        return self._lazy("decision_function", X)
+
+
+class DaskRegMLPRegressor(OnCluster, RegMLPRegressor):
+    """`RegMLPRegressor` for Dask collections; see there for what is not said here.
+
+    A fit minimizes the same objective with the same lambda, on the cluster of the
+    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int >= 1, default=(100,)
+        Units of each hidden layer.
+    client : distributed.Client, default=None
+        None is Dask's current client. It is not pickled.
+    **params : dict
+        All other parameters of `RegMLPRegressor`. `validation_fraction` is not used:
+        ``early_stopping=True`` needs `X_val` and `y_val`.
+
+    Attributes
+    ----------
+    client_ : distributed.Client
+        The client in use.
+
+    See Also
+    --------
+    skreg.RegMLPRegressor : Parameters, attributes and methods.
+
+    Notes
+    -----
+    The attributes of a fitted estimator are those of `RegMLPRegressor`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask.distributed import Client
+    >>> from skreg.dask import DaskRegMLPRegressor
+    >>> client = Client()  # doctest: +SKIP
+    >>> X = da.random.default_rng(0).standard_normal((1000, 4), chunks=(250, 4))
+    >>> y = X[:, 0] - X[:, 1] + 1.0
+    >>> lasso = DaskRegMLPRegressor(
+    ...     (), penalty="l1", reg_lambda=0.1, solver="lbfgs"
+    ... ).fit(X, y)
+    >>> lasso.to_local().coef_.round(1)
+    array([ 0.9, -0.9,  0. ,  0. ])
+    """
+
+    _local_class = RegMLPRegressor
+
+    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+        super().__init__(hidden_layer_sizes, **params)
+        self.client = client
+
+    _with_client(__init__, RegMLPRegressor)

@@ -1,0 +1,552 @@
+"""Fits on a cluster: the same objective as in memory, whatever the blocks are."""
+
+import doctest
+import pickle
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._engines._compiled import CompiledRows
+from skreg._network import Network
+from skreg._optimizers import Optimizer
+from skreg._problem import Problem
+from skreg.penalties import L1, MCP, SCAD
+
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("distributed")
+skreg_dask = pytest.importorskip("skreg.dask")
+term_module = pytest.importorskip("skreg.dask._term")
+_sockets = pytest.importorskip("skreg.dask._sockets")
+Cluster = pytest.importorskip("skreg.dask._cluster").Cluster
+PeerLost, Sum = _sockets.PeerLost, _sockets.Sum
+DaskRegMLPClassifier = skreg_dask.DaskRegMLPClassifier
+DaskRegMLPRegressor = skreg_dask.DaskRegMLPRegressor
+
+CHUNKS = (90, 10, 120, 80)  # unbalanced
+DASK = {
+    RegMLPClassifier: DaskRegMLPClassifier,
+    RegMLPRegressor: DaskRegMLPRegressor,
+}
+EXACT = {
+    "activation": "tanh",
+    "solver": "lbfgs",
+    "max_iter": 12,
+    "random_state": 0,
+    "reg_lambda": 3e-3,
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Client of two worker processes."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def make_data(kind):
+    """X, targets of a kind, and weights with zeros: 300 rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    raw = np.tanh(X @ rng.standard_normal((4, 3))) + 0.3 * rng.standard_normal((300, 3))
+    targets = {
+        "classes": np.array(["a", "b", "c"])[raw.argmax(axis=1)],
+        "two classes": raw[:, 0] > 0,
+        "labels": (raw > 0).astype(int),
+        "values": raw[:, 0],
+        "outputs": raw,
+    }
+    weights = rng.integers(0, 3, 300).astype(float)
+    return X, targets[kind], weights
+
+
+def chunked(*arrays, chunks=CHUNKS):
+    """Dask arrays with the same chunks of rows."""
+    return [
+        da.from_array(a, chunks=(chunks, *((n,) for n in a.shape[1:]))) for a in arrays
+    ]
+
+
+def unknown(X):
+    """The same collection, but nobody knows the sizes of its blocks."""
+    X = X.map_blocks(lambda block: block, dtype=X.dtype, meta=X._meta)
+    X._chunks = ((np.nan,) * X.numblocks[0], *X.chunks[1:])
+    return X
+
+
+def local_class(kind):
+    return RegMLPRegressor if kind in ("values", "outputs") else RegMLPClassifier
+
+
+def assert_same_fit(fitted, local, rtol=1e-6):
+    np.testing.assert_allclose(fitted.loss_, local.loss_, rtol=rtol)
+    for a, b in zip(fitted.coefs_, local.coefs_):
+        np.testing.assert_array_equal(a == 0, b == 0)
+
+
+# The deterministic solver ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "penalty"),
+    [
+        ("classes", "l1"),
+        ("two classes", "group_lasso"),
+        ("labels", "elasticnet"),
+        ("values", None),
+        ("values", "l2"),
+        ("outputs", "sparse_group_lasso"),
+        ("classes", MCP()),
+        ("values", SCAD()),
+    ],
+    ids=str,
+)
+def test_exact_fit_equals_the_local_one(client, kind, penalty):
+    X, y, s = make_data(kind)
+    local = local_class(kind)((5,), penalty=penalty, **EXACT).fit(X, y, s)
+    model = DASK[type(local)]((5,), penalty=penalty, client=client, **EXACT)
+    model.fit(*chunked(X, y, s))
+    assert_same_fit(model, local)
+    assert model.n_iter_ == local.n_iter_
+    dX, dy, ds = chunked(X, y, s)
+    assert model.score(dX, dy, ds) == pytest.approx(local.score(X, y, s), abs=1e-4)
+
+
+def frame(X):
+    pd = pytest.importorskip("pandas")
+    return pd.DataFrame(X, columns=[f"x{k}" for k in range(X.shape[1])])
+
+
+def as_frames(X, y, s):
+    dd = pytest.importorskip("dask.dataframe")
+    parts = [dd.from_pandas(frame(X), npartitions=3)]
+    return parts + [
+        dd.from_pandas(frame(a[:, None])["x0"], npartitions=3) for a in (y, s)
+    ]
+
+
+def as_csr(X, y, s):
+    X, y, s = chunked(X, y, s)
+    return X.map_blocks(sparse.csr_array), y, s
+
+
+CONTAINERS = {
+    "csr": as_csr,
+    "frames": as_frames,
+    "unknown sizes": lambda *arrays: map(unknown, chunked(*arrays)),
+    "float32": lambda X, y, s: chunked(X.astype(np.float32), y, s),
+    "empty blocks": lambda *arrays: chunked(*arrays, chunks=(0, 150, 0, 150)),
+    "other chunks of y": lambda X, y, s: (*chunked(X), *chunked(y, s, chunks=(300,))),
+    "columns cut": lambda X, y, s: (chunked(X)[0].rechunk((100, 2)), *chunked(y, s)),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers_give_the_fit_of_arrays(client, container):
+    X, y, s = make_data("two classes")
+    X = np.where(np.abs(X) < 0.5, 0.0, X)
+    if container == "float32":
+        X = X.astype(np.float32)
+    kwargs = {"penalty": "l1", "class_weight": "balanced", **EXACT}
+    local = RegMLPClassifier((5,), **kwargs).fit(X, y, s)
+    dX, dy, ds = CONTAINERS[container](X, y, s)
+    model = DaskRegMLPClassifier((5,), client=client, **kwargs).fit(dX, dy, ds)
+    assert_same_fit(model, local)
+    assert model.coefs_[0].dtype == X.dtype
+    np.testing.assert_array_equal(model.predict(dX).compute(), local.predict(X))
+    np.testing.assert_allclose(
+        model.predict_proba(dX).compute(), local.predict_proba(X), atol=1e-3
+    )
+
+
+def test_blocks_may_hold_one_class_or_no_weight(client):
+    X, y, _ = make_data("classes")
+    order = np.argsort(y)
+    X, y = X[order], y[order]
+    s = np.r_[np.zeros(90), np.ones(210)]
+    kwargs = {"penalty": "l2", "class_weight": "balanced", **EXACT}
+    local = RegMLPClassifier((5,), **kwargs).fit(X, y, s)
+    model = DaskRegMLPClassifier((5,), client=client, **kwargs).fit(*chunked(X, y, s))
+    assert_same_fit(model, local)
+    assert model.classes_.tolist() == ["a", "b", "c"]
+
+
+def test_bits_do_not_depend_on_what_lies_where(client):
+    X, y, s = make_data("classes")
+    model = DaskRegMLPClassifier((5,), client=client, **EXACT)
+    thetas = [model.fit(*chunked(X, y, s)).fitted_.theta() for _ in range(3)]
+    np.testing.assert_array_equal(thetas[0], thetas[1])
+    np.testing.assert_array_equal(thetas[0], thetas[2])
+
+
+def test_warm_start_goes_on(client):
+    X, y, _ = make_data("values")
+    model = DaskRegMLPRegressor((5,), client=client, **EXACT).fit(*chunked(X, y))
+    before = model.loss_
+    model.set_params(warm_start=True).fit(*chunked(X, y))
+    assert model.loss_ < before
+    assert len(model.loss_curve_) > model.n_iter_
+
+
+# Mini-batch solvers ------------------------------------------------------------------
+
+STOCHASTIC = ("adam", "sgd", "rmsprop")
+LONG = {"tol": 0.0, "n_iter_no_change": 10**6, "random_state": 0}
+
+
+@pytest.mark.parametrize("solver", STOCHASTIC)
+@pytest.mark.parametrize(
+    ("kind", "penalty", "mode"),
+    [
+        ("classes", "l1", "proximal"),
+        ("labels", "group_lasso", "proximal"),
+        ("values", "l2", "decoupled"),
+    ],
+)
+def test_one_batch_of_all_rows_makes_the_local_steps(
+    client, solver, kind, penalty, mode
+):
+    X, y, s = make_data(kind)
+    kwargs = {"solver": solver, "penalty": penalty, "decay_mode": mode, **LONG}
+    kwargs |= {"batch_size": 300, "max_iter": 6, "activation": "tanh"}
+    kwargs |= {"learning_rate_init": 0.02, "reg_lambda": 0.02}
+    local = local_class(kind)((5,), **kwargs).fit(X, y, s)
+    model = DASK[type(local)]((5,), client=client, **kwargs).fit(*chunked(X, y, s))
+    np.testing.assert_allclose(model.loss_curve_, local.loss_curve_, rtol=1e-12)
+    for a, b in zip(model.coefs_, local.coefs_):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(a == 0, b == 0)
+    assert model.t_ == local.t_
+
+
+def objective(model, X, y, s):
+    """J of a linear regression with L1, from its formula."""
+    residual = y - X @ model.coefs_[0][:, 0] - model.intercepts_[0]
+    penalty = model.reg_lambda * np.abs(model.coefs_[0]).sum()
+    return 0.5 * np.average(residual**2, weights=s) + penalty
+
+
+@pytest.mark.parametrize("solver", STOCHASTIC)
+def test_small_batches_reach_the_objective_and_its_zeros(client, solver):
+    X, y, s = make_data("values")
+    X = np.hstack([X, np.random.default_rng(1).standard_normal((300, 6))])
+    kwargs = {"penalty": "l1", "reg_lambda": 0.1, "random_state": 0}
+    exact = RegMLPRegressor((), solver="lbfgs", **kwargs).fit(X, y, s)
+    kwargs |= {"solver": solver, "batch_size": 30, "max_iter": 40, **LONG}
+    kwargs |= {"learning_rate": "cosine", "learning_rate_init": 0.02}
+    model = DaskRegMLPRegressor((), client=client, **kwargs).fit(*chunked(X, y, s))
+    np.testing.assert_allclose(
+        objective(model, X, y, s), objective(exact, X, y, s), rtol=0.01
+    )
+    local = RegMLPRegressor((), **kwargs).fit(X, y, s)
+    np.testing.assert_allclose(model.sparsity_, local.sparsity_, atol=0.1)
+    if solver != "rmsprop":  # whose metric leaves rounding in place of zeros
+        np.testing.assert_array_equal(model.sparsity_, exact.sparsity_)
+
+
+class Slow(L1):
+    """A penalty that the core does not know."""
+
+    def prox(self, W, step, lam):
+        return super().prox(W, step, lam)
+
+
+def cluster_term(client, X, y, s):
+    """The data term of a regression on the cluster."""
+    model = RegMLPRegressor()
+    arrays = chunked(X, y, s)
+    rows, _, facts = term_module.read(model, Cluster(client), *arrays)
+    task = term_module.known_task(model, facts)
+    return term_module.data_term(model, task, rows.X, rows, np.float64)
+
+
+def test_data_term_is_that_of_the_rows_in_memory(client):
+    X, y, s = make_data("values")
+    term = cluster_term(client, X, y, s)
+    rows = CompiledRows(X, y[:, None], s, term.loss, 1)
+    assert (term.n_rows, term.weight_sum) == (rows.n_rows, rows.weight_sum)
+    np.testing.assert_allclose(term.input_mean, rows.input_mean, rtol=1e-12)
+    np.testing.assert_allclose(term.null_prediction, rows.null_prediction, rtol=1e-12)
+    np.testing.assert_allclose(term.null_value, rows.null_value, rtol=1e-12)
+    assert term.largest_product == rows.largest_product
+    network = Network((4, 3, 1), "tanh")
+    theta = np.random.default_rng(0).standard_normal(network.n_parameters)
+    for (value, grad), (expected, expected_grad) in [
+        (t.value_grad(network, theta) for t in (term, rows))
+    ]:
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(grad, expected_grad, rtol=1e-10)
+    np.testing.assert_allclose(
+        term.value(network, theta), rows.value(network, theta), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("penalty", [L1(), Slow()], ids=["in the core", "in Python"])
+def test_all_workers_have_the_same_bits(client, penalty):
+    term = cluster_term(client, *make_data("values"))
+    network, optimizer = Network((4, 3, 1), "tanh"), Optimizer("adam")
+    theta = np.random.default_rng(0).standard_normal(network.n_parameters)
+    terms = Problem(term, network, (penalty, penalty)).terms(
+        [0.1, 0.1], ["proximal"] * 2
+    )
+    moments = {"first": np.zeros_like(theta), "second": np.zeros_like(theta)}
+    runner = term.epochs(network, optimizer, terms, theta, moments, 20)
+    order = np.random.RandomState(0).permutation(term.row_order())
+    loss = runner.run(order, np.full(15, 0.01), 0)
+    assert len(runner.digests) == 2
+    assert len(set(runner.digests)) == 1
+    assert np.isfinite(loss)
+    first = runner.theta
+    runner.restore()
+    np.testing.assert_array_equal(runner.theta, theta)
+    assert runner.run(order, np.full(15, 0.01), 0) == loss
+    np.testing.assert_array_equal(runner.theta, first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [
+        ("classes", None),
+        ("values", None),
+        ("classes", "loss"),
+        ("values", "neg_mean_absolute_error"),
+    ],
+)
+def test_early_stopping_watches_the_scores_of_the_local_fit(client, kind, scoring):
+    X, y, s = make_data(kind)
+    held_out = dict(
+        zip(("X_val", "y_val", "sample_weight_val"), (X[:90], y[:90], s[:90]))
+    )
+    kwargs = {"batch_size": 300, "max_iter": 5, "early_stopping": True}
+    kwargs |= {"scoring": scoring, "random_state": 0, "learning_rate_init": 0.05}
+    local = local_class(kind)((5,), **kwargs).fit(X, y, s, **held_out)
+    model = DASK[type(local)]((5,), client=client, **kwargs)
+    parts = chunked(*held_out.values(), chunks=(40, 50))
+    model.fit(*chunked(X, y, s), **dict(zip(held_out, parts)))
+    np.testing.assert_allclose(
+        model.validation_scores_, local.validation_scores_, rtol=1e-10
+    )
+    assert model.best_validation_score_ == max(model.validation_scores_)
+
+
+# Sockets of the workers --------------------------------------------------------------
+
+
+def add_up(token, rank, size, address, values):
+    with Sum(token, rank, size, address) as total:
+        total(values)
+    return values
+
+
+def test_sums_are_the_same_everywhere_and_strangers_are_refused():
+    token = b"t" * 32
+    address = _sockets.listen(token, "127.0.0.1")
+    strangers = [socket.create_connection(address) for _ in range(3)]
+    strangers[0].close()
+    strangers[1].sendall(b"x" * 200)  # the third says nothing at all
+    values = [np.full(5, 0.1), np.full(5, 0.2), np.full(5, 0.3)]
+    with ThreadPoolExecutor(4) as pool:
+        root = pool.submit(add_up, token, 0, 3, address, values[0])
+        with pytest.raises(PeerLost):
+            add_up(b"w" * 32, 1, 3, address, values[1].copy())
+        others = [
+            pool.submit(add_up, token, rank, 3, address, values[rank])
+            for rank in (2, 1)
+        ]
+        sums = [call.result(30) for call in (root, *others)]
+    for total in sums:
+        np.testing.assert_array_equal(total, 0.1 + np.full(5, 0.2) + 0.3)
+    for stranger in strangers[1:]:
+        stranger.close()
+    assert token not in _sockets._open
+
+
+def test_who_waits_for_a_lost_peer_is_told():
+    token = b"t" * 32
+    address = _sockets.listen(token, "127.0.0.1")
+    with ThreadPoolExecutor(1) as pool:
+        root = pool.submit(add_up, token, 0, 2, address, np.zeros(5))
+        _sockets.close(token)
+        with pytest.raises(PeerLost):
+            root.result(30)
+    with pytest.raises(PeerLost):
+        add_up(token, 1, 2, address, np.zeros(5))
+
+
+# Predictions -------------------------------------------------------------------------
+
+
+def test_predictions_are_lazy_and_those_of_the_local_estimator(client):
+    X, y, _ = make_data("classes")
+    dX, dy = chunked(X, y)
+    model = DaskRegMLPClassifier((5,), client=client, **EXACT).fit(dX, dy)
+    local = model.to_local()
+    assert type(local) is RegMLPClassifier
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        lazy = getattr(model, name)(dX)
+        assert isinstance(lazy, da.Array)
+        assert lazy.chunks[0] == CHUNKS
+        expected = getattr(local, name)(X)
+        assert lazy.shape == expected.shape
+        assert lazy.dtype == expected.dtype
+        np.testing.assert_array_equal(lazy.compute(), expected)
+
+
+def test_predictions_of_frames_are_arrays(client):
+    X, y, s = make_data("outputs")
+    model = DaskRegMLPRegressor((), client=client, **EXACT)
+    model.fit(*chunked(X, y))
+    dX = as_frames(X, y[:, 0], s)[0]
+    model.fit(dX, chunked(y, chunks=(100, 100, 100))[0])
+    assert model.feature_names_in_.tolist() == ["x0", "x1", "x2", "x3"]
+    lazy = model.predict(dX)
+    np.testing.assert_array_equal(lazy.compute(), model.to_local().predict(frame(X)))
+    with pytest.raises(ValueError, match=r"X has columns \['b', 'x1', 'x2', 'x3'\]"):
+        model.predict(dX.rename(columns={"x0": "b"}))
+
+
+# The estimator -----------------------------------------------------------------------
+
+
+def test_parameters_are_those_of_the_local_estimator_and_the_client():
+    for local, cls in DASK.items():
+        assert cls().get_params() == {**local().get_params(), "client": None}
+    model = DaskRegMLPClassifier((3,), penalty=MCP(gamma=4.0))
+    assert "client" not in repr(model)
+    assert model.set_params(penalty__gamma=5.0).penalty.gamma == 5.0
+    with pytest.raises(ValueError, match="'reg_lambda'"):
+        model.set_params(alpha=1.0)
+
+
+def test_clones_keep_the_client_and_pickles_leave_it(client):
+    X, y, _ = make_data("values")
+    model = DaskRegMLPRegressor((5,), client=client, **EXACT).fit(*chunked(X, y))
+    assert clone(model).client is client
+    again = pickle.loads(pickle.dumps(model))
+    assert again.client is None
+    np.testing.assert_array_equal(again.coefs_[0], model.coefs_[0])
+    assert model.client is client
+
+
+def test_without_a_client_the_current_one_is_used(client):
+    assert DaskRegMLPClassifier().client_ is client
+
+
+def test_missing_dask_is_reported_with_the_extra():
+    code = "import sys; sys.modules['dask'] = None; import skreg; import skreg.dask"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert "ImportError: skreg.dask needs dask and distributed" in result.stderr
+    assert "skreg[dask]" in result.stderr
+
+
+@pytest.mark.parametrize("cls", DASK.values())
+def test_the_example_of_the_class_runs(client, cls):
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    (test,) = finder.find(cls, cls.__name__, globs={"client": client})
+    assert runner.run(test).attempted > 0
+    assert runner.failures == 0
+
+
+# Errors ------------------------------------------------------------------------------
+
+
+def poisoned(values, where, value):
+    values = np.array(values, dtype=float)
+    values[where] = value
+    return values
+
+
+X, Y, S = make_data("values")
+BAD = {
+    "X in memory": (lambda: (X, Y), TypeError, "X must be a Dask array"),
+    "y in memory": (lambda: (*chunked(X), Y), TypeError, "y must be a Dask array"),
+    "X of one dimension": (lambda: chunked(X[:, 0], Y), ValueError, "X must be 2D"),
+    "NaN in X": (
+        lambda: chunked(poisoned(X, 95, np.nan), Y),
+        ValueError,
+        "Block 1 of X and y: Input X contains NaN",
+    ),
+    "infinite y": (
+        lambda: chunked(X, poisoned(Y, 299, np.inf)),
+        ValueError,
+        "Block 3 of X and y: Input y contains infinity",
+    ),
+    "negative weight": (
+        lambda: chunked(X, Y, poisoned(S, 100, -1.0)),
+        ValueError,
+        "Block 2 of X and y: Negative values in data passed to 'sample_weight'",
+    ),
+    "no weight": (
+        lambda: chunked(X, Y, 0 * S),
+        ValueError,
+        "all entries of sample_weight are 0",
+    ),
+    "lengths": (
+        lambda: (*chunked(X), *chunked(Y[:290], chunks=(290,))),
+        ValueError,
+        "X has 300 rows, but y has 290",
+    ),
+    "unknown lengths": (
+        lambda: (*chunked(X), unknown(chunked(Y[:299], chunks=(90, 10, 120, 79))[0])),
+        ValueError,
+        "Block 3 of X and y: X has 80 rows, but y has 79",
+    ),
+    "partitions": (
+        lambda: (*chunked(X), unknown(chunked(Y, chunks=(150, 150))[0])),
+        ValueError,
+        "X has 4 blocks, but y has 2",
+    ),
+    "no rows": (
+        lambda: chunked(X[:0], Y[:0], chunks=(0, 0)),
+        ValueError,
+        "X has no rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_data_is_named_and_loses_nothing(client, bad):
+    make, error, message = BAD[bad]
+    model = DaskRegMLPRegressor((), client=client, **EXACT)
+    model.fit(*chunked(X, Y))
+    before = model.fitted_
+    with pytest.raises(error, match=message):
+        model.fit(*make())
+    assert model.fitted_ is before
+
+
+def test_bad_parameters_are_named_before_anything_is_sent(client):
+    arrays = chunked(X, Y)
+
+    def fit(**params):
+        DaskRegMLPRegressor((), **params).fit(*arrays)
+
+    with pytest.raises(ValueError, match="'reg_lambda' parameter"):
+        fit(reg_lambda=-1.0, solver="lbfgs")
+    with pytest.raises(ValueError, match="needs X_val and y_val"):
+        fit(early_stopping=True)
+    with pytest.raises(ValueError, match="'device' parameter"):
+        fit(device="cuda")
+    with pytest.raises(ValueError, match="scoring='r2' is not supported"):
+        fit(early_stopping=True, scoring="r2")
+    with pytest.raises(ValueError, match="only used with early_stopping=True"):
+        DaskRegMLPRegressor(()).fit(*arrays, X_val=arrays[0], y_val=arrays[1])
+    assert not hasattr(DaskRegMLPRegressor(), "partial_fit")
