@@ -21,6 +21,7 @@ from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
 from skreg._recommended import recommended
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
+from skreg._stability import StabilitySelection, stability_selection
 
 if TYPE_CHECKING:
     from skreg import displays
@@ -33,6 +34,7 @@ _CLASSES = (
     RegMLPPath,
     RegMLPRegressor,
     RegMLPRegressorCV,
+    StabilitySelection,
 )
 for _class in _CLASSES:
     _class.__module__ = "skreg"  # files of models do not depend on private modules
@@ -50,11 +52,13 @@ __all__ = [
     "RegMLPPath",
     "RegMLPRegressor",
     "RegMLPRegressorCV",
+    "StabilitySelection",
     "convert_lambda",
     "displays",
     "penalties",
     "recommended",
     "reg_mlp_path",
+    "stability_selection",
 ]
 
 

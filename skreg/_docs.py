@@ -253,43 +253,84 @@ True""",
 _LEFT_OUT = {"reg_lambda", "warm_start", "n_jobs"}
 
 _OWN_PARAMETERS = """\
-reg_lambdas : int or array-like of float >= 0, default=20
+param_grid : None, "auto", dict or list of dict, default=None
+    Parameters of the network to choose as well, with GridSearchCV's meaning: lists of
+    values by name (``penalty__gamma`` included), each combination with its own path of
+    lambda. "auto": a portfolio of four networks with 10 lambdas each, in standard
+    units inside (see Notes); for prediction, best with ``refit="stack"``.
+reg_lambdas : int >= 2, array-like of float >= 0 or None, default=None
     The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
-    with hidden layers its upper end, and with it the number, depend on the data.
-eps : float in (0, 1), default=1e-3
-    Length of the automatic grid: its smallest lambda as a share of lambda_ref.
+    with hidden layers its upper end, and with it the number, depend on the data. It is
+    extended at the end where the best lambda lies, as long as that improves the score.
+    None is 20, with "auto" 10.
+eps : float in (0, 1) or None, default=None
+    Length of the automatic grid: its smallest lambda as a share of lambda_ref. None is
+    1e-3, with "auto" 1e-4.
 cv : int, splitter, iterable or None, default=None
-    Folds, as in scikit-learn; None is 5.
+    Folds, as in scikit-learn; None is 5. With "auto", None is 5 shuffled folds, which
+    keep `groups` together.
 n_jobs : int or None, default=None
-    Threads that share the folds, as in joblib; where there are more cores than folds,
-    or None, also threads inside of each. The results do not depend on it.
+    Threads that share folds and candidates, as in joblib; where there are more cores
+    than these, or None, also threads inside of each. The results do not depend on it.
 selection : {"best", "1se"}, default="best"
     "best": the lambda of the best mean score, the largest one of equals; "1se": the
-    largest one whose mean score is within one standard error of it, for the simplest
-    network that is not clearly worse.
-refit : bool, default=True
-    Whether to fit the network on all data: along the whole path, from which the one at
-    the chosen lambda is taken."""
+    largest one, of the same candidate, whose mean score is within one standard error
+    of it, for the simplest network that is not clearly worse.
+start : {"warm", "cold"}, default="warm"
+    Whether each network of a path starts from the one before, or all from the same
+    initial weights, as in GridSearchCV.
+refit : bool, "folds" or "stack", default=True
+    True: fit the chosen network on all data, along the whole path, from which the one
+    at the chosen lambda is taken. "folds": predict the mean of the networks of the
+    folds at the choice, without training again. "stack": of the networks of all
+    candidates and lambdas, with weights of the least out-of-fold loss (squared error
+    or log-loss). False: scores alone."""
 
 _SCORING = """\
 scoring : None, "loss", str or callable, default=None
-    By what lambda is chosen, and what `score` computes: accuracy or R2, minus the data
-    loss, or any scikit-learn scorer. Also the validation score of `early_stopping`."""
+    By what the choice is made, and what `score` computes: accuracy or R2, minus the
+    data loss, or any scikit-learn scorer. Also the validation score of
+    `early_stopping`. With ``param_grid="auto"``, None chooses by the loss."""
+
+_VERBOSE = """\
+verbose : bool or int, default=False
+    Whether to print a line for each path that is done."""
 
 _OWN_ATTRIBUTES = """\
+best_params_ : dict
+    The choice: values from `param_grid`, and `reg_lambda`.
 reg_lambda_ : float
-    The chosen lambda.
+    The chosen lambda. With "auto", in standard units.
+best_score_ : float
+    Mean score of the choice over the folds. With "auto", losses of regressors are in
+    standard units.
+best_index_ : int
+    Row of the choice in `cv_results_`.
+cv_results_ : dict of ndarray
+    The columns of GridSearchCV, one row per candidate and lambda, and ``n_features``
+    and ``n_units``, the mean numbers over the folds. Times are processor times in
+    seconds, that of a path shared equally by its networks.
 reg_lambdas_ : ndarray of shape (n_lambdas,)
-    The grid, in the order of the path: increasing with hidden layers, else decreasing.
+    The grid of the chosen candidate, in the order of the path: increasing with hidden
+    layers, else decreasing.
 scores_, train_scores_ : ndarray of shape (n_folds, n_lambdas)
-    Scores on the rows held out of each fold, and on those trained on.
+    Its scores on the rows held out of each fold, and on those trained on.
 mean_scores_, std_errors_ : ndarray of shape (n_lambdas,)
     Mean of `scores_` over the folds, and its standard error.
-best_score_ : float
-    Mean score of the chosen lambda.
+race_ : dict
+    With "auto": each candidate's loss above the best (``difference``), its standard
+    error (``error``), whether it was ``dropped``, and ``n_rows`` that raced.
+estimators_ : list of {network}
+    The networks of the folds at the choice; with ``refit="stack"``, for each fold those
+    that have weight. Unless ``refit=False``, as `folds_` and `oof_predictions_`.
+folds_ : Ensemble
+    The same as one value, with ``weights`` and ``folds`` of the networks.
+oof_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_columns)
+    Mean prediction of each row by networks that have not seen it: probabilities, or
+    values; NaN for rows that are in no fold.
 path_ : RegMLPPath
-    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as all
-    attributes below but `n_features_in_` and `feature_names_in_`.
+    Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as
+    `best_estimator_`, and the attributes below that describe one network.
 best_estimator_ : {network}
     The fitted network alone."""
 
@@ -299,7 +340,26 @@ network is the one at the chosen lambda of the path on all data; with lbfgs and 
 layers, fitted from there to the full tolerance. Its curves start where the fit at that
 lambda has started, on the path, and go on through the second fit; `n_iter_` counts
 both, and `path_.n_iter` all that the path has spent there. Folds run in threads with
-one BLAS thread each."""
+one BLAS thread each. A piece by which a grid is extended is a path of its own.
+
+``param_grid="auto"`` compares, in inputs and targets of mean 0 and variance 1 (sparse
+inputs are not centered; the result is that of the data as they are):
+
+====  =============  ========  =======  ====================================
+      hidden layers  units     penalty  solver
+====  =============  ========  =======  ====================================
+1     (64, 64)       silu      l1       adam, batches of 32, rate 3e-3, 60
+                                        epochs; not below 100 rows
+2     (32,) or (16,) tanh      l2       lbfgs; 32 units for classes
+3     ()                       l2       lbfgs
+4     ()                       l1       lbfgs
+====  =============  ========  =======  ====================================
+
+After the first fold it drops candidates whose loss on the held-out rows, each at its
+best lambda, exceeds the best one's by more than 2 standard errors of the paired
+difference. With more than 5000 rows, the race is on all folds of 5000 of them, spread
+as the targets are, and what is left of it is fitted to all rows at the 5 lambdas around
+its best. Losses with a kink have adam for all four."""
 
 
 def search_docstring(summary, base, network, example):
@@ -309,7 +369,9 @@ def search_docstring(summary, base, network, example):
     )
     entries = re.split(r"\n(?=\S)", parameters.strip())
     kept = [e for e in entries if e.split(" :")[0] not in _LEFT_OUT]
-    kept = [_SCORING if e.startswith("scoring :") else e for e in kept]
+    for own in (_SCORING, _VERBOSE):
+        name = own.split(" :")[0]
+        kept = [own if e.startswith(f"{name} :") else e for e in kept]
     objective = start.partition("\n\n")[2]
     sections = {
         "Parameters": "\n".join([*kept, _OWN_PARAMETERS]),

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Slots of an update, with the codes of _core/update.hpp. The last two are those of
+# penalties with a ramp.
+UNPENALIZED, COUPLED, DECOUPLED, PROXIMAL, COUPLED_CONCAVE, PROXIMAL_CONCAVE = range(6)
+_SLOTS = {"coupled": COUPLED, "decoupled": DECOUPLED, "proximal": PROXIMAL}
+_CONCAVE_SLOTS = {"coupled": COUPLED_CONCAVE, "proximal": PROXIMAL_CONCAVE}
+
 
 @dataclass(frozen=True)
 class GroupForm:
@@ -45,3 +51,21 @@ class Form:
     l2: float | np.ndarray = 0.0
     ramp: tuple | None = None
     groups: GroupForm | None = None
+
+    def slot(self, mode):
+        """Code of the slot in which it acts in a decay mode."""
+        return (_SLOTS if self.ramp is None else _CONCAVE_SLOTS)[mode]
+
+    def rows(self):
+        """Array of l1, l2, start and stop of each row, (n_in, 4); (1, 4) for all rows.
+
+        Without a ramp, and where l1 is 0, start and stop are 0 and 1.
+        """
+        numbers = [
+            np.reshape(number, (-1, 1))
+            for number in (self.l1, self.l2, *(self.ramp or (0.0, 1.0)))
+        ]
+        rows = np.hstack(np.broadcast_arrays(*numbers)).astype(np.float64)
+        if self.ramp is not None:
+            rows[rows[:, 0] == 0, 2:] = 0.0, 1.0
+        return rows

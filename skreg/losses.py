@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, softmax, xlogy
+from scipy.special import expit, logsumexp, softmax, xlogy
 
 __all__ = ["CLASSIFICATION_LOSSES", "REGRESSION_LOSSES", "Loss", "regression_loss"]
 
@@ -83,6 +83,31 @@ class Loss:
         per_sample = self.constant(y.astype(np.float64)).sum(axis=1)
         return float(np.average(per_sample, weights=sample_weight))
 
+    def per_row(self, y, raw):
+        """Loss of each row, with the part that does not depend on f.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, k)
+            Targets; class indices of shape (n, 1) for several classes.
+        raw : ndarray of shape (n, n_outputs)
+            Raw predictions f.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Summed over outputs.
+        """
+        y, f = np.asarray(y, np.float64), np.asarray(raw, np.float64)
+        if self.out_activation == "softmax":
+            rows = np.arange(len(f))
+            return logsumexp(f, axis=1) - f[rows, y[:, 0].astype(int)]
+        with np.errstate(over="ignore"):
+            values = _POINTWISE[self.name](y, f, self.param)
+        if self.constant is not None:
+            values = values + self.constant(y)
+        return values.sum(axis=1)
+
     def link(self, mean):
         """Raw prediction of a constant prediction, finite in any case.
 
@@ -114,6 +139,22 @@ class Loss:
                 f"of {low:g}."
             )
 
+
+def _huber(y, f, threshold):
+    d = np.abs(y - f)
+    return np.where(d <= threshold, d * d / 2, threshold * (d - threshold / 2))
+
+
+# l(y, f, param) without the part that does not depend on f; see below.
+_POINTWISE = {
+    "log_loss": lambda y, f, _: np.logaddexp(0.0, f) - y * f,
+    "squared_error": lambda y, f, _: (y - f) ** 2 / 2,
+    "absolute_error": lambda y, f, _: np.abs(y - f),
+    "huber": _huber,
+    "quantile": lambda y, f, q: np.maximum(q * (y - f), (q - 1) * (y - f)),
+    "poisson": lambda y, f, _: np.exp(f) - y * f,
+    "gamma": lambda y, f, _: f + y * np.exp(-f),
+}
 
 # log(1 + e^f) - y f per label, y in {0, 1}; for multilabel, summed over labels.
 _BINARY = Loss("log_loss", 0, "logistic")

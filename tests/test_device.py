@@ -19,7 +19,7 @@ from skreg import (
     reg_mlp_path,
 )
 from skreg._engines import _device
-from skreg.penalties import L2, MCP, GroupLasso, Penalty
+from skreg.penalties import L1, L2, MCP, GroupLasso, Penalty
 
 torch = pytest.importorskip("torch")
 
@@ -62,6 +62,7 @@ FITS = {
     "two": {"hidden": (4, 3), "penalty": [GroupLasso(), MCP(), L2()]},
     "strengths of layers": {"penalty": "l1", "reg_lambda": [0.05, 0.001]},
     "intercepts": {"penalty": "l1", "penalize_intercepts": True},
+    "factors": {"penalty": L1(factors=[1, 0, 2, 0.5, 1, 3])},
     "cosine": {"learning_rate": "cosine"},
     "adaptive": {"learning_rate": "adaptive", "tol": 0.1, "n_iter_no_change": 1},
     "no shuffle": {"shuffle": False},

@@ -46,6 +46,7 @@ LAZY = {
     "_engines._torch",
     "_engines._torch_ops",
     "_engines._torch_passes",
+    "_engines._torch_rule",
     "_engines._torch_training",
     "_engines._triton_ops",
     "dask",

@@ -15,6 +15,7 @@ from sklearn.metrics import (
 from skreg._network import Network
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
 from tests.cases import make_problem
+from tests.naive import LOSSES
 
 BINARY, MULTICLASS = (CLASSIFICATION_LOSSES[k] for k in ("binary", "multiclass"))
 MULTILABEL = CLASSIFICATION_LOSSES["multilabel-indicator"]
@@ -241,3 +242,18 @@ def test_median_quantile_is_half_the_absolute_error():
     y, f = rng.normal(size=(2, 20, 2))
     half = mean_loss(REGRESSION_LOSSES["absolute_error"], y, f) / 2
     assert_allclose(mean_loss(regression_loss("quantile"), y, f), half, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_rows_are_those_of_the_twin(name):
+    rng = np.random.default_rng(0)
+    f = 2 * rng.normal(size=(20, 3))
+    y = rng.exponential(size=(20, 3)) + 0.1
+    if name == "binary":
+        loss, y = CLASSIFICATION_LOSSES["binary"], rng.integers(2, size=(20, 3))
+    elif name == "multiclass":
+        loss, y = CLASSIFICATION_LOSSES["multiclass"], rng.integers(3, size=(20, 1))
+    else:
+        loss = regression_loss(name, 0.3)
+    expected = LOSSES[name](y, f, loss.param)[0].sum(axis=1)
+    assert_allclose(loss.per_row(y, f), expected, rtol=1e-12)

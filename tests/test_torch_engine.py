@@ -54,6 +54,7 @@ OPTIMIZERS = {
     "rmsprop": {"solver": "rmsprop", "rho": 0.95, "learning_rate_init": 0.005},
     "adam": {"solver": "adam", "learning_rate_init": 0.01},
 }
+FACTORS = [1.0, 0.0, 2.0, 0.5, 0.0, 1.0, 3.0]
 # One penalty per layer.
 PENALTIES = {
     "none": (None, None),
@@ -69,13 +70,19 @@ PENALTIES = {
     "sparse_group_lasso": (SparseGroupLasso(0.4), SparseGroupLasso(0.4, by="units")),
     "concave": (MCP(saturation=0.3), SCAD(saturation=0.5)),
     "mixed": (L1(), L2()),
+    "factors": (ElasticNet(0.3, factors=FACTORS), L1(factors=[1, 0, 2, 0.5, 3])),
+    "sparse groups with factors": (
+        SparseGroupLasso(0.4, factors=FACTORS),
+        GroupLasso(factors=[1, 0, 2, 0.5, 3]),
+    ),
+    "concave with factors": (MCP(saturation=0.3, factors=FACTORS), L2()),
 }
 REG_LAMBDA = 0.02
 MODES = ("coupled", "decoupled", "proximal")
 COMBINATIONS = [
     (name, mode)
     for name, mode in product(PENALTIES, MODES)
-    if (name, mode) != ("concave", "decoupled")
+    if not (name.startswith("concave") and mode == "decoupled")
 ]
 
 Term = namedtuple("Term", "penalty lam mode where shape")

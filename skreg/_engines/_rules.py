@@ -1,4 +1,4 @@
-"""Penalties as the compiled core knows them."""
+"""Penalties on blocks of parameters, and as the compiled core knows them."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -7,12 +7,10 @@ import numpy as np
 
 from skreg import _core
 from skreg._core import Rule
+from skreg._forms import DECOUPLED, UNPENALIZED
 from skreg.penalties import Penalty
 
-# Codes of _core/update.hpp and _core/groups.hpp.
-_SLOTS = {"coupled": 1, "decoupled": 2, "proximal": 3}
-_CONCAVE_SLOTS = {"coupled": 4, "proximal": 5}
-_UNPENALIZED = (0, 0.0, 0.0, 0.0, 0.0)
+_UNPENALIZED = (UNPENALIZED, 0.0, 0.0, 0.0, 0.0)
 
 
 class Term(NamedTuple):
@@ -95,17 +93,17 @@ def compile_rule(terms, slices, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
     """
     elementwise, groups, others = {}, [], []
     for term in terms:
-        form = term.penalty.form(term.lam, term.shape)
+        form = form_of(term)
         if form is None or _is_beyond_core(form, term):
             others.append(term)
             continue
-        form = _with_groups_of_one_weight_as_l1(form, term.shape)
+        slot = form.slot(term.mode)
         if form.groups is not None:
-            block = _group_block(form, _SLOTS[term.mode])
+            block = _group_block(form, slot)
             groups.append((term.where.start, *term.shape, *block))
-            if term.mode == "decoupled":  # both shrinks belong together
+            if slot == DECOUPLED:  # both shrinks belong together
                 continue
-        elementwise[term.where.start] = _runs(form, term)
+        elementwise[term.where.start] = _runs(form, slot, term)
     segments = []
     for s in slices:
         unpenalized = [(s.start, s.stop, *_UNPENALIZED)]
@@ -117,18 +115,13 @@ def compile_rule(terms, slices, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
     return Rule(code, hyper, segments, groups), others
 
 
-def _is_beyond_core(form, term):
-    """Whether the core lacks something: MCP and SCAD have no decoupled shrink there,
-    and the shrink of sparse groups knows one l1 for all rows."""
-    if term.mode == "decoupled":
-        return form.ramp is not None or (form.groups and np.ndim(form.l1) > 0)
-    return False
-
-
-def _with_groups_of_one_weight_as_l1(form, shape):
-    """The same penalty, where groups of one weight each are an L1."""
+def form_of(term):
+    """The `Form` of the penalty of a term, or None; groups of one weight are an L1."""
+    form = term.penalty.form(term.lam, term.shape)
+    if form is None or form.groups is None:
+        return form
     groups = form.groups
-    if groups is None or groups.kappa.size < np.prod(shape):
+    if groups.kappa.size < np.prod(term.shape):
         return form
     kappa = groups.kappa[groups.index]  # of each row, which is a column or a number
     if np.ptp(kappa) > 0 and groups.axis == 1:
@@ -137,21 +130,23 @@ def _with_groups_of_one_weight_as_l1(form, shape):
     return replace(form, l1=l1, groups=None)
 
 
-def _runs(form, term):
+def _is_beyond_core(form, term):
+    """Whether the core lacks something: MCP and SCAD have no decoupled shrink there,
+    and the shrink of sparse groups knows one l1 for all rows."""
+    if term.mode == "decoupled":
+        return form.ramp is not None or (form.groups and np.ndim(form.l1) > 0)
+    return False
+
+
+def _runs(form, slot, term):
     """(start, stop, slot, l1, l2, ramp start, ramp stop) of the block or its rows."""
-    slots = _SLOTS if form.ramp is None else _CONCAVE_SLOTS
-    numbers = (form.l1, form.l2, *(form.ramp or (0.0, 0.0)))
-    if all(np.ndim(number) == 0 for number in numbers):
-        known = (slots[term.mode], *map(float, numbers))
-        return [(term.where.start, term.where.stop, *known)]
-    n_in, n_out = term.shape
-    rows = np.hstack([np.broadcast_to(number, (n_in, 1)) for number in numbers])
-    runs = []
-    for row, first in zip(
-        rows.tolist(), range(term.where.start, term.where.stop, n_out)
-    ):
-        known = (slots[term.mode], *row) if any(row[:2]) else _UNPENALIZED
-        runs.append((first, first + n_out, *known))
+    rows = form.rows().tolist()
+    width = (term.where.stop - term.where.start) // len(rows)
+    runs, first = [], term.where.start
+    for row in rows:
+        known = (slot, *row) if len(rows) == 1 or any(row[:2]) else _UNPENALIZED
+        runs.append((first, first + width, *known))
+        first += width
     return runs
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skreg._engines._forms import penalty_form
 from skreg._engines._torch_passes import (
     Layout,
     Pass,
@@ -25,6 +24,7 @@ from skreg._engines._torch_passes import (
     computing,
     predict,
 )
+from skreg._engines._torch_rule import penalties_of_blocks
 from skreg._engines._torch_training import Networks
 from skreg._network import Network
 from skreg._optimizers import METHODS
@@ -221,9 +221,9 @@ class TorchRows:
 
     def networks(self, network, optimizer, terms, streams, bounds, thetas, batch_size):
         """Return `Networks` under these penalties, a list of terms for each."""
-        forms = [penalty_form(of_one, network.slices) for of_one in terms]
+        penalties = [penalties_of_blocks(of_one, network.slices) for of_one in terms]
         return Networks.start(
-            self, network, optimizer, forms, streams, bounds, thetas, batch_size
+            self, network, optimizer, penalties, streams, bounds, thetas, batch_size
         )
 
     def capacity(self, network, optimizer, batch_size):

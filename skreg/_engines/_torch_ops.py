@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from skreg._engines._forms import (
+from skreg._forms import (
     COUPLED,
     COUPLED_CONCAVE,
     DECOUPLED,
@@ -206,17 +206,17 @@ def soft_threshold(w, t):
 def _update_part(rule, part, state, scalars):
     """A block of parameters of the networks that have it in one slot."""
     here = part.members, slice(part.begin, part.end)
-    w, g = state.theta[here], state.grad[here]
+    w, g = part.lines(state.theta), part.lines(state.grad)
     old = w.clone()
-    lr, move, tau, metric_scale, active = scalars[part.members].T[:, :, None]
-    l1, l2, start, stop = part.strengths.T[:, :, None]
+    lr, move, tau, metric_scale, active = scalars[part.members].T[..., None, None]
+    l1, l2, start, stop = part.strengths[..., None].unbind(2)
     if part.slot == COUPLED:
         g = g + (l1 * w.sign() + l2 * w)
     elif part.slot == COUPLED_CONCAVE:
         g = g + l1 * w.sign() * ((stop - w.abs()) / (stop - start)).clamp(0, 1)
     elif part.slot == DECOUPLED:
         w = soft_threshold((1 - lr * l2).clamp_min(0) * w, lr * l1)
-    direction, metric = _direction(rule, here, state, g, metric_scale, active)
+    direction, metric = _direction(rule, part, state, g, metric_scale, active)
     if part.slot == PROXIMAL and metric is not None:
         u = metric * w - move * direction
         w = soft_threshold(u, tau * l1) / (metric + tau * l2)
@@ -228,28 +228,28 @@ def _update_part(rule, part, state, scalars):
             w = soft_threshold(w, tau * l1) / (1 + tau * l2)
     if part.slot == PROXIMAL_CONCAVE:
         w = _concave_prox(w, tau * l1 / (1 if metric is None else metric), start, stop)
-    state.theta[here] = torch.where(active > 0, w, old)
+    state.theta[here] = torch.where(active > 0, w, old).flatten(1)
 
 
-def _direction(rule, here, state, g, metric_scale, active):
+def _direction(rule, part, state, g, metric_scale, active):
     """(direction, diagonal metric or None) of the optimizer; its moments move on."""
     method, (momentum, beta_1, beta_2, new_1, new_2, epsilon) = rule.method, rule.hyper
 
     def move_on(moment, value):
-        value = torch.where(active > 0, value, moment[here])
-        moment[here] = value
+        value = torch.where(active > 0, value, part.lines(moment))
+        moment[part.members, part.begin : part.end] = value.flatten(1)
         return value
 
     if method in ("momentum", "nesterov"):
-        first = move_on(state.first, momentum * state.first[here] + g)
+        first = move_on(state.first, momentum * part.lines(state.first) + g)
         return (first if method == "momentum" else g + momentum * first), None
     if method == "sgd":
         return g, None
-    second = move_on(state.second, beta_2 * state.second[here] + new_2 * g * g)
+    second = move_on(state.second, beta_2 * part.lines(state.second) + new_2 * g * g)
     metric = second.sqrt() * metric_scale + epsilon
     if method == "rmsprop":
         return g, metric
-    first = move_on(state.first, beta_1 * state.first[here] + new_1 * g)
+    first = move_on(state.first, beta_1 * part.lines(state.first) + new_1 * g)
     return first, metric
 
 
@@ -303,7 +303,7 @@ def groups_before(group, state, scalars):
     lr, active = scalars[group.members][:, 0, None, None], scalars[group.members][:, 4]
     W = _lines(group, state.theta)
     if group.slot == DECOUPLED:
-        W = soft_threshold(W, lr * group.l1[:, None, None])
+        W = soft_threshold(W, lr * group.l1[:, :, None])
         _write_lines(group, state.theta, _shrink(group, W, lr), active)
     else:
         norm = _sum(group, W * W).sqrt()

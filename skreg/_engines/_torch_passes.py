@@ -74,8 +74,8 @@ class Layout:
 
     Attributes
     ----------
-    shapes : list of tuple
-        Of W_1..W_L, then b_1..b_L.
+    shapes, matrices : list of tuple
+        Of W_1..W_L, then b_1..b_L; and those of b as matrices of one row.
     begins : list of int
         Where each begins.
     stride : int
@@ -86,6 +86,7 @@ class Layout:
         self.slices = network.slices
         self.n_layers = network.n_layers
         self.shapes = [*network.shapes, *((n,) for n in network.units[1:])]
+        self.matrices = [(1, *shape)[-2:] for shape in self.shapes]
         self.begins, end = [], 0
         for s in self.slices:
             self.begins.append(end)

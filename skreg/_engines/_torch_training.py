@@ -1,216 +1,16 @@
-"""Mini-batch training of many networks at once: the update, and an epoch of steps."""
+"""Mini-batch training of many networks at once, epoch by epoch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from skreg._engines._forms import COUPLED_CONCAVE, PROXIMAL_CONCAVE
 from skreg._engines._torch_passes import Layout, Pass, Tables, computing
+from skreg._engines._torch_rule import Rule
 from skreg._optimizers import METHODS
 
 _CHUNK_ENTRIES = 2**24  # of a look at all parameters
 _STEPS_PER_GRAPH = 8
-
-
-# Penalties and the optimizer ---------------------------------------------------------
-
-
-@dataclass
-class Part:
-    """A block of parameters of the networks that have its penalty in one slot.
-
-    Attributes
-    ----------
-    begin, end : int
-        Of the block.
-    slot : int
-    members : slice or Tensor
-        Which networks.
-    strengths : Tensor of shape (n_members, 4)
-        l1, l2, start and stop of each.
-    """
-
-    begin: int
-    end: int
-    slot: int
-    members: slice | torch.Tensor
-    strengths: torch.Tensor
-
-
-@dataclass
-class GroupPart:
-    """A block of parameters of the networks that have the same groups there.
-
-    Attributes
-    ----------
-    begin, end : int
-    shape : tuple
-    axis : {0, 1}
-    slot : int
-    members : slice or Tensor
-    numbers : Tensor of shape (n_members,), int64
-        The members one by one.
-    index : Tensor of shape (n_lines,) or None
-        Group of each line.
-    n_groups : int
-    kappa : Tensor of shape (n_members, n_lines)
-    l1 : Tensor of shape (n_members,)
-    """
-
-    begin: int
-    end: int
-    shape: tuple
-    axis: int
-    slot: int
-    members: slice | torch.Tensor
-    numbers: torch.Tensor
-    index: torch.Tensor | None
-    n_groups: int
-    kappa: torch.Tensor
-    l1: torch.Tensor
-
-
-class Rule:
-    """The update of K networks: one optimizer, and the penalties of each.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    forms : list of Form
-        Penalties of each network.
-    layout : Layout
-    data : TorchRows
-    """
-
-    def __init__(self, optimizer, forms, layout, data):
-        self.optimizer, self.method = optimizer, optimizer.method
-        self.is_adaptive = optimizer.is_adaptive
-        beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-        #: momentum, beta_1, beta_2, 1 - beta_1, 1 - beta_2, epsilon
-        self.hyper = (
-            optimizer.momentum,
-            beta_1,
-            beta_2,
-            1.0 - beta_1,
-            1.0 - beta_2,
-            optimizer.epsilon,
-        )
-        self._data = data
-        self.spans = layout.spans()
-        self.elementwise = [form.elementwise for form in forms]
-        self.parts = [
-            part for block in range(len(self.spans)) for part in self._parts(block)
-        ]
-        self.groups = self._group_parts(forms)
-        self.cache = {}  # of the operations
-
-    def _tensor(self, values, dtype=None):
-        dtype = self._data.torch_dtype if dtype is None else dtype
-        return torch.tensor(values, dtype=dtype, device=self._data.device)
-
-    def _members(self, members):
-        if len(members) == len(self.elementwise):
-            return slice(None)
-        return self._tensor(members, torch.int64)
-
-    def _parts(self, block):
-        of_slot = {}
-        for k, elementwise in enumerate(self.elementwise):
-            of_slot.setdefault(elementwise[block].slot, []).append(k)
-        for slot, members in of_slot.items():
-            strengths = [self.elementwise[k][block].strengths for k in members]
-            yield Part(
-                *self.spans[block],
-                slot,
-                self._members(members),
-                self._tensor(strengths),
-            )
-
-    def _group_parts(self, forms):
-        of_key = {}
-        for k, form in enumerate(forms):
-            for groups in form.groups:
-                of_key.setdefault(groups.key, []).append((k, groups))
-        return [self._group_part(members) for members in of_key.values()]
-
-    def _group_part(self, members):
-        numbers, groups = zip(*members)
-        one = groups[0]
-        labelled = one.index is not None
-        return GroupPart(
-            *self.spans[one.block],
-            one.shape,
-            one.axis,
-            one.slot,
-            self._members(numbers),
-            self._tensor(numbers, torch.int64),
-            self._tensor(one.index, torch.int64) if labelled else None,
-            int(one.index.max()) + 1 if labelled else len(one.kappa),
-            self._tensor(np.array([g.kappa for g in groups])),
-            self._tensor([g.l1 for g in groups]),
-        )
-
-    def scalars(self, rates, n_steps, takes_part):
-        """What each step of each network needs, for `Tables.scalars`.
-
-        Parameters
-        ----------
-        rates : ndarray of shape (n_steps, K)
-            Learning rates.
-        n_steps : ndarray of shape (K,)
-            Steps that each network has taken before.
-        takes_part : ndarray of bool, shape (n_steps, K)
-
-        Returns
-        -------
-        ndarray of shape (n_steps, K, 5)
-        """
-        t = n_steps + np.arange(1, len(rates) + 1)[:, None]
-        move, metric_scale = rates, np.ones_like(rates)
-        if self.method == "adam":
-            move = rates / (1.0 - self.optimizer.beta_1**t)
-            metric_scale = 1.0 / np.sqrt(1.0 - self.optimizer.beta_2**t)
-        tau = self.optimizer.prox_step(rates)
-        return np.stack([rates, move, tau, metric_scale, takes_part], axis=2)
-
-
-def _elementwise_value(part, theta):
-    """Sums of the element-wise penalties of a part, of shape (n_members,), float64."""
-    w = theta[part.members, part.begin : part.end]
-    l1, l2, start, stop = part.strengths.double().T
-    if part.slot in (COUPLED_CONCAVE, PROXIMAL_CONCAVE):
-        w, start, stop = w.abs().double(), start[:, None], stop[:, None]
-        width = stop - start
-        left = (stop - torch.clamp(w, start, stop)) / width
-        return l1 * (w.minimum(start) + 0.5 * width * (1 - left * left)).sum(1)
-    norm = torch.linalg.vector_norm
-    sums = norm(w, 1, 1, dtype=torch.float64)
-    squares = norm(w, 2, 1, dtype=torch.float64) ** 2
-    zero = torch.zeros_like(l1)  # weights may be infinite
-    return torch.where(l1 > 0, l1 * sums, zero) + torch.where(
-        l2 > 0, 0.5 * l2 * squares, zero
-    )
-
-
-def _groups_value(group, theta):
-    """Sums of group penalties of a part, of shape (n_members,), float64."""
-    W = theta[group.members, group.begin : group.end].unflatten(1, group.shape)
-    squares = (W * W).sum(2 - group.axis, dtype=torch.float64)
-    kappa = group.kappa.double()
-    if group.index is not None:
-        sums = squares.new_zeros(len(squares), group.n_groups)
-        squares = sums.index_add_(1, group.index, squares)
-        of_group = torch.zeros_like(squares)
-        of_group[:, group.index] = kappa
-        kappa = of_group
-    l1 = group.l1.double()
-    sums = W.abs().sum((1, 2), dtype=torch.float64)
-    l1_value = torch.where(l1 > 0, l1 * sums, torch.zeros_like(l1))
-    return (kappa * squares.sqrt()).sum(1) + l1_value
-
-
-# Training ----------------------------------------------------------------------------
 
 
 @dataclass
@@ -241,8 +41,8 @@ class Networks:
     data : TorchRows
     network : Network
     optimizer : Optimizer
-    forms : list of Form
-        Penalties of each network; networks of one stream side by side.
+    penalties : list of list of (slot, Form)
+        Of each network, those of each block; networks of one stream side by side.
     streams : list of Stream
     bounds : list of int
         Networks bounds[i] .. bounds[i + 1] - 1 train on streams[i].
@@ -251,15 +51,15 @@ class Networks:
     """
 
     def __init__(
-        self, data, network, optimizer, forms, streams, bounds, state, batch_size
+        self, data, network, optimizer, penalties, streams, bounds, state, batch_size
     ):
         self.data, self.network, self.optimizer = data, network, optimizer
-        self.forms, self.streams, self.bounds = forms, streams, bounds
+        self.penalties, self.streams, self.bounds = penalties, streams, bounds
         self.layout, self.state = Layout(network), state
         self.batch_size = batch_size
         self.sizes = np.diff(bounds)
         self.stream_of = np.repeat(np.arange(len(streams)), self.sizes)
-        self.rule = Rule(optimizer, forms, self.layout, data)
+        self.rule = Rule(optimizer, penalties, self.layout, data)
         self.n_steps = [-(-s.n_rows // batch_size) for s in streams]
         self._pass = Pass(data, network, self.layout, bounds, batch_size)
         self._tables = Tables(
@@ -270,7 +70,7 @@ class Networks:
 
     @classmethod
     def start(
-        cls, data, network, optimizer, forms, streams, bounds, thetas, batch_size
+        cls, data, network, optimizer, penalties, streams, bounds, thetas, batch_size
     ):
         """Networks with the parameters `thetas` of shape (K, n_parameters)."""
         thetas = np.asarray(thetas, data.dtype)
@@ -279,7 +79,9 @@ class Networks:
         for name in METHODS[optimizer.method].moments:
             moments[name] = torch.zeros_like(theta)
         state = State(theta, torch.zeros_like(theta), **moments)
-        return cls(data, network, optimizer, forms, streams, bounds, state, batch_size)
+        return cls(
+            data, network, optimizer, penalties, streams, bounds, state, batch_size
+        )
 
     def __len__(self):
         return self.bounds[-1]
@@ -414,14 +216,7 @@ class Networks:
 
     def penalty_values(self):
         """Sum of the penalties of each network, of shape (K,), float64."""
-        value = torch.zeros(len(self), dtype=torch.float64, device=self.data.device)
-        theta = self.state.theta
-        for part in self.rule.parts:
-            if part.slot or part.strengths.any():
-                value[part.members] += _elementwise_value(part, theta)
-        for group in self.rule.groups:
-            value[group.members] += _groups_value(group, theta)
-        return value.cpu().numpy()
+        return self.rule.penalty_values(self.state.theta)
 
     def _networks_per_chunk(self):
         return max(1, _CHUNK_ENTRIES // self.layout.stride)
@@ -447,7 +242,7 @@ class Networks:
             self.data,
             self.network,
             self.optimizer,
-            [self.forms[k] for k in members],
+            [self.penalties[k] for k in members],
             streams,
             bounds,
             State(theta, torch.zeros_like(theta), first, second),

@@ -4,12 +4,13 @@ The formulas are the same; a program works on a tile of one network. Products of
 matrices are torch's. Import this module where there is a GPU: it needs triton.
 """
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 
 from skreg._engines import _torch_ops
-from skreg._engines._forms import COUPLED, DECOUPLED, PROXIMAL
+from skreg._forms import COUPLED, DECOUPLED, PROXIMAL
 from skreg._network import ACTIVATIONS
 
 _CHUNK = 1024  # parameters per program of the update
@@ -389,12 +390,12 @@ def _plain_prox(w, slot, tau, l1, l2, start, stop, CONCAVE: tl.constexpr):
 @triton.jit
 def _update(
     theta, grad, first, second, chunks, slots, strengths, scalars, step, hyper,
-    n_networks, n_blocks, stride, METHOD: tl.constexpr, CONCAVE: tl.constexpr,
-    CHUNK: tl.constexpr,
+    n_networks, n_blocks, n_lines, stride, METHOD: tl.constexpr,
+    CONCAVE: tl.constexpr, BY_LINE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     # What is long comes first, so that no load waits for a branch or another load.
     k = tl.program_id(1).to(tl.int64)
-    chunk = chunks + 3 * tl.program_id(0)
+    chunk = chunks + 6 * tl.program_id(0)
     i = tl.multiple_of(tl.load(chunk), 32) + tl.arange(0, CHUNK)
     inside = i < tl.load(chunk + 1)
     at = k * stride + i
@@ -409,8 +410,12 @@ def _update(
     lr, move, tau = tl.load(now), tl.load(now + 1), tl.load(now + 2)
     metric_scale = tl.load(now + 3)
     takes_part = i < tl.where(tl.load(now + 4) > 0, tl.load(chunk + 1), 0)
-    place = k * n_blocks + tl.load(chunk + 2)
-    slot, strength = tl.load(slots + place), strengths + place * 4
+    slot = tl.load(slots + k * n_blocks + tl.load(chunk + 2))
+    line = tl.load(chunk + 3)
+    if BY_LINE:  # lanes beyond the end read the strengths of the last line
+        last = tl.load(chunk + 1) - 1
+        line += (tl.where(inside, i, last) - tl.load(chunk + 4)) // tl.load(chunk + 5)
+    strength = strengths + (k * n_lines + line) * 4
     l1, l2 = tl.load(strength), tl.load(strength + 1)
     start, stop = tl.load(strength + 2), tl.load(strength + 3)
     w, g = _before_move(w, g, slot, lr, l1, l2, start, stop, CONCAVE)
@@ -460,9 +465,11 @@ def update(rule, state, tables):
         _constants(rule.hyper, state.theta),
         n_networks,
         known["slots"].shape[1],
+        known["strengths"].shape[1],
         stride,
         METHOD=_METHODS[rule.method],
         CONCAVE=known["is_concave"],
+        BY_LINE=known["by_line"],
         CHUNK=_CHUNK,
     )
     for group in rule.groups:
@@ -474,18 +481,28 @@ def _tables_of(rule, theta):
     """Chunks of parameters, and the penalty of each block of each network."""
     if "chunks" not in rule.cache:
         device = theta.device
+        # The most lines that a network has in each block, and the first of them.
+        n_lines = [max(len(rows) for _, rows in of) for of in rule.elementwise]
+        firsts = np.cumsum([0, *n_lines])
         chunks = [
-            (begin, end, block)
+            (begin, end, block, firsts[block], first, (end - first) // n_lines[block])
             for block, (first, end) in enumerate(rule.spans)
             for begin in range(first, end, _CHUNK)
         ]
-        slots = [[e.slot for e in of_one] for of_one in rule.elementwise]
-        strengths = [[e.strengths for e in of_one] for of_one in rule.elementwise]
+        slots = [[slot for slot, _ in of_one] for of_one in zip(*rule.elementwise)]
+        strengths = np.concatenate(
+            [
+                np.array([np.broadcast_to(rows, (n, 4)) for _, rows in of])
+                for n, of in zip(n_lines, rule.elementwise)
+            ],
+            axis=1,
+        )
         rule.cache.update(
             chunks=torch.tensor(chunks, dtype=torch.int32, device=device),
             slots=torch.tensor(slots, dtype=torch.int32, device=device),
             strengths=torch.tensor(strengths, dtype=theta.dtype, device=device),
             is_concave=any(slot > PROXIMAL for of_one in slots for slot in of_one),
+            by_line=max(n_lines) > 1,
         )
     return rule.cache
 
@@ -561,7 +578,8 @@ def _group_kernel(
             width = tl.load(now + 2)
             if SLOT == 2:  # decoupled
                 width = tl.load(now)
-                w = _soft_threshold(w, width * tl.load(l1 + member))
+                soft = tl.load(l1 + member * n_lines + line, line < n_lines, other=0.0)
+                w = _soft_threshold(w, width * soft[:, None])
             norm, cut = tl.sqrt(tl.sum(w * w, 1)), width * c
             factor = tl.where(norm > cut, 1.0 - cut / norm, 0.0)
             tl.store(theta + at, w * factor[:, None], inside)

@@ -1,0 +1,356 @@
+"""The choice of candidate and lambda: grids, folds, race, extension, and what is kept.
+
+candidates ─▶ grids ─▶ folds (─▶ race) ─▶ extended grids ─▶ choice ─▶ networks
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skreg import _race
+from skreg._crossval import (
+    fit_fold,
+    fit_path,
+    fixed,
+    in_parallel,
+    joined,
+)
+from skreg._ensemble import Ensemble, stacking_weights
+from skreg._grid import Grid
+from skreg._results import Result, as_table, best_result
+from skreg._training import prepare
+from skreg._walk import Walk
+from skreg._warnings import warn
+
+_EPS, _N_LAMBDAS = 1e-3, 20
+_EPS_AUTO, _N_LAMBDAS_AUTO = 1e-4, 10
+_MOST_EXTENSIONS, _MOST_EXTENSIONS_AUTO = 4, 2
+_STEPS_AROUND = 2  # of the grid, on all rows after a race on some
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a cross-validation runs.
+
+    Parameters
+    ----------
+    splits : list of (train, test)
+        Rows of each fold.
+    scorer_params : dict or None
+        Arguments of the scorer, one entry per row; None if there is none.
+    reg_lambdas : int, sequence of float or None
+        The grid of each candidate; None for the default.
+    eps : float or None
+    selection : {"best", "1se"}
+    refit : bool, "folds" or "stack"
+    n_jobs : int or None
+    is_race : bool
+        Whether candidates that are clearly worse are dropped.
+    report : callable
+        Is told what has been done, as a line of text.
+    rng : RandomState
+        Draws the rows of a race on some rows.
+    """
+
+    splits: list
+    scorer_params: dict | None
+    reg_lambdas: object
+    eps: float | None
+    selection: str
+    refit: bool | str
+    n_jobs: int | None
+    is_race: bool
+    report: object
+    rng: np.random.RandomState
+
+    def run(self, calls):
+        """Results of calls, by the threads of this plan."""
+        return in_parallel(self.n_jobs, calls)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Outcome of a cross-validation.
+
+    Parameters
+    ----------
+    results : list of Result
+    best : Result
+        Of the chosen candidate.
+    index : int
+        Of the chosen lambda in it.
+    race : dict or None
+        Table of the race.
+    """
+
+    results: list[Result]
+    best: Result
+    index: int
+    race: dict | None
+
+    @property
+    def reg_lambda(self):
+        """The chosen lambda."""
+        return float(self.best.reg_lambdas[self.index])
+
+    @property
+    def params(self):
+        """Chosen parameters in which the network differs from the search."""
+        return {**self.best.data.point.params, "reg_lambda": self.reg_lambda}
+
+    @property
+    def count(self):
+        """Fits that ended at a limit or diverged, and all fits."""
+        folds = [f for r in self.results for f in r.folds if f is not None]
+        return np.sum([fold.count for fold in folds], axis=0)
+
+    def table(self):
+        """`cv_results_`, and the row of the choice."""
+        before = self.results[: self.results.index(self.best)]
+        return as_table(self.results), self.index + sum(
+            len(result.reg_lambdas) for result in before
+        )
+
+
+def choose(candidates, plan):
+    """Cross-validate candidates and choose one, and its lambda.
+
+    Parameters
+    ----------
+    candidates : list of Data
+    plan : Plan
+
+    Returns
+    -------
+    Choice
+    """
+    results = plan.run((_first_grid, data, plan) for data in candidates)
+    n_rows, race, around = len(candidates[0].rows.y), None, None
+    if plan.is_race and n_rows > _race.MOST_ROWS:
+        race, results, around = _race_on_some_rows(results, plan)
+    elif plan.is_race:
+        results = _with_folds(results, plan, plan.splits, [0])
+        race = _race.run(results, plan.splits, [0])
+        _report_race(race, results, plan, n_rows)
+    running = [True] * len(results) if race is None else ~race["dropped"]
+    alive = [result for result, runs in zip(results, running) if runs]
+    todo = range(int(plan.is_race and around is None), len(plan.splits))
+    alive = _with_folds(alive, plan, plan.splits, todo)
+    if around is None:
+        alive = _extended(alive, plan)
+    every, alive = [], iter(alive)
+    for result, runs in zip(results, running):
+        every.append(next(alive) if runs else result)
+    if around is not None:
+        every = [result for result, runs in zip(every, running) if runs]
+    best = every[best_result(every)]
+    index = best.chosen(plan.selection)
+    if best.edge and index == best.best:
+        _warn_of_edge(best, plan)
+    if race is not None:
+        labels = [data.point.label for data in candidates]
+        race = {"params": labels, **race, "n_rows": min(n_rows, _race.MOST_ROWS)}
+    return Choice(every, best, index, race)
+
+
+def _first_grid(data, plan):
+    """Result without folds: the grid, by a path on all rows where that is needed."""
+    training = prepare(data.point.network, data.task, data.rows, data.header)
+    n, eps, given = plan.reg_lambdas, plan.eps, plan.reg_lambdas
+    if n is None:
+        n = _N_LAMBDAS_AUTO if plan.is_race else _N_LAMBDAS
+    if eps is None:
+        eps = _EPS_AUTO if plan.is_race else _EPS
+    nothing = [None] * len(plan.splits)
+    is_automatic = isinstance(n, int | np.integer)
+    is_free = all(p is None for p in training.problem.penalties)
+    if is_automatic and is_free and data.point.params:  # one of several
+        return Result(data, (Grid(np.zeros(1)),), None, nothing)
+    walk = Walk(training)
+    grid = walk.grid(n if given is None else given, eps)
+    ratio = float(eps ** (-1 / (n - 1))) if is_automatic else None
+    if grid.ratio is None or plan.is_race:
+        return Result(data, (Grid(grid.values),), ratio, nothing)
+    path = fit_path(training, grid, data.start)
+    return Result(data, (Grid(path.reg_lambdas),), ratio, nothing, path)
+
+
+def _with_folds(results, plan, splits, folds):
+    """Results with the scores of more folds."""
+    calls = [
+        (_run_fold, result.data, result.grids[0], plan, splits, k)
+        for k in folds
+        for result in results
+    ]
+    done = iter(plan.run(calls))
+    new = [list(result.folds) for result in results]
+    for k in folds:
+        for row in new:
+            row[k] = next(done)
+    return [replace(result, folds=row) for result, row in zip(results, new)]
+
+
+def _run_fold(data, grid, plan, splits, k):
+    scores = fit_fold(data, grid, plan.scorer_params, *splits[k])
+    n, line = len(scores.reg_lambdas), "no score"
+    if not np.isnan(scores.test).all():
+        best = np.nanargmax(scores.test)
+        lam = scores.reg_lambdas[best]
+        line = f"best score {scores.test[best]:.4g} at reg_lambda={lam:.3g}"
+    plan.report(
+        f"{data.point.label}, fold {k + 1} of {len(splits)}: {n} lambdas, {line}, "
+        f"{scores.fit_time.sum():.1f} s"
+    )
+    return scores
+
+
+def _extended(results, plan):
+    """Results whose automatic grids go on where their best lambda is at an end."""
+    most = _MOST_EXTENSIONS_AUTO if plan.is_race else _MOST_EXTENSIONS
+    for _ in range(most):
+        todo = [k for k, result in enumerate(results) if result.edge]
+        grids = [results[k].extension for k in todo]
+        folds = range(len(plan.splits))
+        done = iter(
+            plan.run(
+                (_run_fold, results[k].data, grid, plan, plan.splits, fold)
+                for k, grid in zip(todo, grids)
+                for fold in folds
+            )
+        )
+        for k, grid in zip(todo, grids):
+            results[k] = results[k].extended(grid, [next(done) for _ in folds])
+    return results
+
+
+def _warn_of_edge(result, plan):
+    end = "smallest" if result.edge < 0 else "largest"
+    n_values = len(result.reg_lambdas)
+    warn(
+        f"The best reg_lambda of {result.data.point.label}, "
+        f"{result.reg_lambdas[result.best]:.3g}, is the {end} of {n_values} values, "
+        "though the grid was extended there. Pass 'reg_lambdas' that go further, or "
+        "a smaller 'eps'."
+    )
+
+
+# Races -------------------------------------------------------------------------------
+
+
+def _race_on_some_rows(results, plan):
+    """Race and narrow the grids on a part of the rows."""
+    n_rows = len(results[0].data.rows.y)
+    chosen = _race.subsample(results[0].data.rows.targets, _race.MOST_ROWS, plan.rng)
+    is_chosen = np.zeros(n_rows, dtype=bool)
+    is_chosen[chosen] = True
+    splits = [tuple(rows[is_chosen[rows]] for rows in split) for split in plan.splits]
+    folds = range(len(splits))
+    some = _with_folds(results, plan, splits, folds)
+    race = _race.run(some, splits, folds)
+    _report_race(race, some, plan, len(chosen))
+    narrow = []
+    for result, scored in zip(results, some):
+        if scored.best is None:
+            narrow.append(result)
+            continue
+        near = slice(
+            max(0, scored.best - _STEPS_AROUND), scored.best + _STEPS_AROUND + 1
+        )
+        grid = fixed(scored.reg_lambdas[near], scored.is_linear)
+        narrow.append(replace(result, grids=(grid,)))
+    return race, narrow, True
+
+
+def _report_race(race, results, plan, n_rows):
+    for result, difference, error, dropped in zip(
+        results, race["difference"], race["error"], race["dropped"]
+    ):
+        plan.report(
+            f"race on {n_rows} rows: {result.data.point.label}: loss above the best "
+            f"{difference:.3g} +- {error:.2g}{', dropped' if dropped else ''}"
+        )
+
+
+# What is kept ------------------------------------------------------------------------
+
+
+def path_of(choice, plan):
+    """Path of the chosen candidate on all rows, and the network at the chosen lambda.
+
+    Returns
+    -------
+    Path, Fitted
+    """
+    best, data = choice.best, choice.best.data
+    training = prepare(data.point.network, data.task, data.rows, data.header)
+    todo = best.grids if best.path is None else best.grids[1:]
+    parts = plan.run((fit_path, training, grid, data.start) for grid in todo)
+    parts = parts if best.path is None else [best.path, *parts]
+    path = joined(parts, best.is_linear)
+    index = int(np.flatnonzero(path.reg_lambdas == choice.reg_lambda)[0])
+    return path, path.refined[index]()
+
+
+def mean_of_folds(choice, plan):
+    """Networks of the folds at the choice; for a stack, of all candidates with weight.
+
+    Returns
+    -------
+    Ensemble
+    """
+    members, weights = [(choice.best, choice.index)], np.ones(1)
+    if plan.refit == "stack":
+        members, weights = _stack(choice, plan)
+    networks, of_network, params = [], [], []
+    n_folds = len(plan.splits)
+    for k in range(n_folds):
+        for (result, index), weight in zip(members, weights):
+            networks.append(result.data.restored(result.networks(index)[k]))
+            of_network.append(weight / n_folds)
+            lam = float(result.reg_lambdas[index])
+            params.append({**result.data.point.params, "reg_lambda": lam})
+    folds = np.repeat(np.arange(n_folds), len(members))
+    return Ensemble(tuple(networks), np.array(of_network), tuple(params), folds)
+
+
+def _stack(choice, plan):
+    """Candidates (result, index of lambda) with weight, and their weights."""
+    members = [
+        (result, index)
+        for result in choice.results
+        if result.is_complete
+        for index in np.flatnonzero(np.isfinite(result.mean))
+    ]
+    data = choice.best.data
+    rows = [data.rows.take(test) for _, test in plan.splits]
+    raws = [
+        np.concatenate([n.raw(part.X) for n, part in zip(result.networks(index), rows)])
+        for result, index in members
+    ]
+    targets = np.concatenate([part.targets for part in rows])
+    s = data.rows.weights
+    if s is not None:
+        s = np.concatenate([s[test] for _, test in plan.splits])
+    weights = stacking_weights(data.task.loss, targets, raws, s)
+    kept = np.flatnonzero(weights > 1e-6 * weights.max())
+    return [members[k] for k in kept], weights[kept] / weights[kept].sum()
+
+
+def out_of_fold(ensemble, data, splits):
+    """Raw predictions of each row by the networks that have not been trained on it.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    data : Data
+    splits : list of (train, test)
+
+    Returns
+    -------
+    list of ndarray of shape (n_test, n_outputs)
+        Of each fold.
+    """
+    return [
+        ensemble.of_fold(k).raw(data.user.take(test).X)
+        for k, (_, test) in enumerate(splits)
+    ]

@@ -1,0 +1,326 @@
+"""Paths of lambda on folds: their networks, scores and costs."""
+
+import copy
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn import config_context, get_config
+
+from skreg import _validation as validation
+from skreg._fitted import Fitted, as_estimator
+from skreg._grid import Grid
+from skreg._path import RegMLPPath
+from skreg._points import Point
+from skreg._rows import Header, Rows
+from skreg._solvers._result import Status
+from skreg._task import Task
+from skreg._training import prepare, validation_score
+from skreg._units import Units
+from skreg._walk import Walk
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What all fits of one candidate share.
+
+    Parameters
+    ----------
+    point : Point
+    task : Task
+    header : Header
+    rows : Rows
+        Encoded, in the units of `units`.
+    user : Rows
+        Encoded, in the user's units.
+    units : Units or None
+        None where these are the same.
+    given : list
+        X and y of the user, for scorers.
+    start : {"warm", "cold"}
+    """
+
+    point: Point
+    task: Task
+    header: Header
+    rows: Rows
+    user: Rows
+    units: Units | None
+    given: list
+    start: str
+
+    def restored(self, fitted):
+        """A network in the user's units."""
+        return fitted if self.units is None else self.units.restored(fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Networks along a grid of lambda, increasing with hidden layers, else decreasing.
+
+    Parameters
+    ----------
+    reg_lambdas, data_loss, penalty, n_iter : ndarray of shape (n_lambdas,)
+    networks : list of Fitted
+    has_diverged : ndarray of bool
+    refined : list of callable
+        Each returns its network, trained to the tolerance of the estimator.
+    count : ndarray of int, shape (2,)
+        Fits that ended at a limit or diverged, and all fits.
+    """
+
+    reg_lambdas: np.ndarray
+    data_loss: np.ndarray
+    penalty: np.ndarray
+    n_iter: np.ndarray
+    networks: list[Fitted]
+    has_diverged: np.ndarray
+    refined: list[Callable]
+    count: np.ndarray
+
+    def public(self, data):
+        """The path as users see it."""
+        return RegMLPPath(
+            self.reg_lambdas,
+            self.data_loss + self.penalty,
+            self.data_loss,
+            self.penalty,
+            self.n_iter,
+            data.point.network,
+            tuple(data.restored(network) for network in self.networks),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """A path on one fold, as arrays and a list of one entry per lambda.
+
+    Parameters
+    ----------
+    reg_lambdas, test, train : ndarray of shape (n_lambdas,)
+        The grid, and scores on the rows held out and on those trained on.
+    networks : list of Fitted
+    has_diverged : ndarray of bool
+    count : ndarray of int, shape (2,)
+    fit_time, score_time : ndarray of shape (n_lambdas,)
+        Processor time of each fit (an equal share of the path's) and its scores, in s.
+    """
+
+    reg_lambdas: np.ndarray
+    test: np.ndarray
+    train: np.ndarray
+    networks: list[Fitted]
+    has_diverged: np.ndarray
+    count: np.ndarray
+    fit_time: np.ndarray
+    score_time: np.ndarray
+
+
+def joined(parts, is_linear):
+    """One value of several of the same class, in the order of a path."""
+    if len(parts) == 1:
+        return parts[0]
+    reg_lambdas = np.concatenate([part.reg_lambdas for part in parts])
+    order = np.argsort(-reg_lambdas if is_linear else reg_lambdas, kind="stable")
+
+    def join(name):
+        values = [getattr(part, name) for part in parts]
+        if name == "count":
+            return np.sum(values, axis=0)
+        if isinstance(values[0], list):
+            every = [value for part in values for value in part]
+            return [every[k] for k in order]
+        return np.concatenate(values)[order]
+
+    cls = type(parts[0])
+    return cls(**{field.name: join(field.name) for field in fields(cls)})
+
+
+# Fits --------------------------------------------------------------------------------
+
+
+def fit_path(training, grid, start="warm"):
+    """Networks of one training set along a grid.
+
+    Parameters
+    ----------
+    training : Training
+    grid : Grid
+    start : {"warm", "cold"}
+        Whether each network starts from the one before, or all from the same start.
+
+    Returns
+    -------
+    Path
+    """
+    if start == "cold":
+        return _cold_path(training, grid)
+    walk = Walk(training)
+    fits = walk.run(grid)
+
+    def refined(fit):
+        chosen = walk.refine(fit)
+        n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
+        return training.fitted(replace(chosen.result, n_iter=n_iter), chosen.monitor)
+
+    return Path(
+        np.array([fit.lam for fit in fits]),
+        np.array([fit.data_loss for fit in fits]),
+        np.array([fit.penalty for fit in fits]),
+        np.array([fit.n_iter for fit in fits]),
+        [training.record(fit.result, fit.monitor) for fit in fits],
+        np.array([fit.has_diverged for fit in fits]),
+        [lambda fit=fit: refined(fit) for fit in fits],
+        np.array(walk.count),
+    )
+
+
+def _cold_path(training, grid):
+    problem, networks, terms, counts = training.problem, [], [], []
+    for lam in grid.values:
+        per_layer = np.full(problem.network.n_layers, float(lam))
+        fresh = replace(training, rng=copy.deepcopy(training.rng))
+        result, monitor = fresh.solve(per_layer)
+        if result.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        result.state = None  # as large as two networks
+        fitted = fresh.record(result, monitor)
+        theta = fitted.theta(problem.dtype)
+        networks.append(fitted)
+        terms.append(
+            (problem.data_value(theta), problem.penalty_value(theta, per_layer))
+        )
+        failed = result.status is Status.NON_FINITE
+        has_diverged = (failed and monitor.best_theta is None) or not np.isfinite(
+            theta
+        ).all()
+        counts.append((has_diverged, failed or result.status is Status.MAX_ITER))
+    terms, counts = np.array(terms), np.array(counts)
+    return Path(
+        np.array(grid.values, dtype=float),
+        terms[:, 0],
+        terms[:, 1],
+        np.array([fitted.n_iter for fitted in networks]),
+        networks,
+        counts[:, 0],
+        [lambda fitted=fitted: fitted for fitted in networks],
+        np.array([counts[:, 1].sum(), len(counts)]),
+    )
+
+
+def fit_fold(data, grid, scorer_params, train, test):
+    """Train along a grid on some rows, and score on those and on others.
+
+    Parameters
+    ----------
+    data : Data
+    grid : Grid
+    scorer_params : dict or None
+        Arguments of the scorer, one entry per row of the data; None if there is none.
+    train, test : ndarray of intp
+        Rows.
+
+    Returns
+    -------
+    Scores
+    """
+    clock = time.thread_time()
+    rows, task = data.rows.take(train).balanced(data.task)
+    training = prepare(data.point.network, task, rows, data.header)
+    path = fit_path(training, grid, data.start)
+    n, fitted_at = len(path.networks), time.thread_time()
+    scores = []
+    for part in (test, train):
+        score = _scorer(data, training, part, scorer_params)
+        scores.append(
+            np.array(
+                [
+                    np.nan if diverged else score(network, float(lam))
+                    for network, diverged, lam in zip(
+                        path.networks, path.has_diverged, path.reg_lambdas
+                    )
+                ]
+            )
+        )
+    return Scores(
+        path.reg_lambdas,
+        *scores,
+        path.networks,
+        path.has_diverged,
+        path.count,
+        np.full(n, (fitted_at - clock) / n),
+        np.full(n, (time.thread_time() - fitted_at) / n),
+    )
+
+
+def _scorer(data, training, rows, options):
+    """Function (network, lambda) -> its score on some rows."""
+    network = data.point.network
+    if options is None:  # the default score, or minus the data loss
+        held_out = data.rows.take(rows).weighted(training.task)
+        score = validation_score(
+            network,
+            training.task,
+            held_out,
+            training.problem.network,
+            training.inputs,
+            training.dtype,
+        )
+        return lambda fitted, lam: score(fitted.theta())
+    scorer = validation.check_scorer(network)
+    X, y = (rows_of(values, rows) for values in data.given)
+    options = {name: rows_of(value, rows) for name, value in options.items()}
+
+    def score_with_scorer(fitted, lam):
+        if not np.isfinite(fitted.theta()).all():
+            return np.nan
+        model = as_estimator(network, data.restored(fitted), reg_lambda=lam)
+        return validation.score_by(scorer, network.scoring, model, X, y, **options)
+
+    return score_with_scorer
+
+
+def takes_weights(scorer):
+    """Whether a scorer, or the metric in it, has an argument sample_weight."""
+    metric = getattr(scorer, "_score_func", scorer)
+    parameters = inspect.signature(metric).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def rows_of(values, rows):
+    """Rows of an array, list or frame, in the type it has; scalars and None as is."""
+    if values is None or np.ndim(values) == 0:
+        return values
+    if isinstance(values, list | tuple):
+        return [values[row] for row in rows]
+    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
+
+
+def fixed(reg_lambdas, is_linear):
+    """Grid of just these values, in the order of a path."""
+    values = np.sort(reg_lambdas)
+    return Grid(values[::-1] if is_linear else values)
+
+
+# Parallel ----------------------------------------------------------------------------
+
+
+def in_parallel(n_jobs, calls):
+    """Results of calls ``(function, *args)``, in their order.
+
+    They run in threads, whatever the backend: the compiled core releases the GIL.
+    """
+    calls = list(calls)
+    if n_jobs is not None and n_jobs > 0:
+        n_jobs = max(1, min(n_jobs, len(calls)))
+    jobs = (delayed(_with_config)(get_config(), *call) for call in calls)
+    return Parallel(n_jobs=n_jobs, require="sharedmem")(jobs)
+
+
+def _with_config(config, function, *args):
+    """Call in a thread with the configuration of scikit-learn of the caller's."""
+    with config_context(**config):
+        return function(*args)

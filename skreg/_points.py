@@ -1,0 +1,117 @@
+"""Candidates of a cross-validation: networks, each with a path of lambda of its own."""
+
+from dataclasses import dataclass
+
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import ParameterGrid
+
+from skreg import _validation as validation
+from skreg._base import BaseRegMLP
+from skreg.losses import REGRESSION_LOSSES
+
+# Parameters of the network that the cross-validation has for itself.
+_NOT_IN_A_GRID = {"scoring", "verbose", "warm_start", "n_jobs"}
+_FEW_ROWS = 100  # below, the largest network of "auto" is left out
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One candidate.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters in which the network differs from those of the cross-validation.
+    network : RegMLPClassifier or RegMLPRegressor
+        With these parameters; its `reg_lambda` is left to the path.
+    label : str
+        Short description for messages.
+    """
+
+    params: dict
+    network: BaseRegMLP
+    label: str
+
+
+def points_of(search, network, n_rows):
+    """Candidates that the `param_grid` of a cross-validation stands for.
+
+    Parameters
+    ----------
+    search : RegMLPClassifierCV or RegMLPRegressorCV
+        Gives `param_grid`, and its name to messages.
+    network : RegMLPClassifier or RegMLPRegressor
+        With the parameters of the search.
+    n_rows : int
+        Training rows, for "auto".
+
+    Returns
+    -------
+    list of Point
+
+    Raises
+    ------
+    ValueError
+        Names the parameter at fault and what is allowed.
+    """
+    grid = search.param_grid
+    if grid is None:
+        return [Point({}, network, "network")]
+    if isinstance(grid, str) and grid == "auto":
+        named = portfolio(network, n_rows).items()
+        return [_point(search, network, params, label) for label, params in named]
+    try:
+        candidates = list(ParameterGrid(grid))
+    except (TypeError, ValueError) as error:
+        raise validation.parameter_error(
+            search,
+            "param_grid",
+            "None, 'auto', a dict of parameter names and lists of values, or a list "
+            f"of such dicts ({error})",
+        ) from error
+    return [_point(search, network, params) for params in candidates]
+
+
+def _point(search, network, params, label=None):
+    validation.check_parameter_names(search, params)
+    wrong = sorted(_NOT_IN_A_GRID & set(params))
+    if wrong:
+        raise ValueError(
+            f"The 'param_grid' parameter of {type(search).__name__} must hold "
+            f"parameters of the network, without {', '.join(wrong)}. Got "
+            f"{search.param_grid!r} instead."
+        )
+    candidate = clone(network).set_params(**params)
+    validation.check_parameters(candidate)
+    words = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    return Point(dict(params), candidate, label or words or "network")
+
+
+def portfolio(network, n_rows):
+    """Candidates of ``param_grid="auto"``: dictionaries of parameters, by a name.
+
+    The order breaks ties. The figures behind the choice are in the user guide.
+    """
+    is_smooth = is_classifier(network) or REGRESSION_LOSSES[network.loss].is_smooth
+    stochastic = {
+        "solver": "adam",
+        "batch_size": max(1, min(32, n_rows // 2)),
+        "learning_rate_init": 3e-3,
+        "max_iter": 60,
+        "n_iter_no_change": 60,
+    }
+    # The exact solver needs a smooth loss.
+    exact = {"solver": "lbfgs", "max_iter": 300, "ema": 0.0}
+    exact = exact if is_smooth else stochastic
+    wide = {"hidden_layer_sizes": (64, 64), "activation": "silu", "penalty": "l1"}
+    hidden = (32,) if is_classifier(network) else (16,)
+    small = {"hidden_layer_sizes": hidden, "activation": "tanh", "penalty": "l2"}
+    points = {
+        "l1-silu": {**wide, **stochastic},
+        "l2-tanh": {**small, **exact},
+        "l2-linear": {"hidden_layer_sizes": (), "penalty": "l2", **exact},
+        "l1-linear": {"hidden_layer_sizes": (), "penalty": "l1", **exact},
+    }
+    if n_rows < _FEW_ROWS:
+        del points["l1-silu"]
+    return points

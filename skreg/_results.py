@@ -1,0 +1,222 @@
+"""Results of a cross-validation: scores of candidates along lambda, and the choice."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.ma import MaskedArray
+from scipy.stats import rankdata
+
+from skreg._crossval import Data, Path, Scores, joined
+from skreg._grid import Grid
+
+_EQUAL = 1e-12  # relative difference of scores that is rounding
+# A grid is extended by this share of its values at a time, as long as the best mean
+# score improves by more than these shares of its standard error, and of the spread of
+# mean scores along the grid.
+_EXTENSION, _OF_ERROR, _OF_SPREAD = 0.25, 0.01, 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Scores of one candidate.
+
+    Parameters
+    ----------
+    data : Data
+    grids : tuple of Grid
+        The grid, and the pieces by which it was extended.
+    ratio : float or None
+        Ratio of neighbors of an automatic grid, which may be extended.
+    folds : list of Scores or None
+        None where a race has ended before.
+    path : Path or None
+        On all rows, along the first of the grids.
+    is_settled : bool
+        Whether an extension would bring nothing.
+    """
+
+    data: Data
+    grids: tuple[Grid, ...]
+    ratio: float | None
+    folds: list[Scores | None]
+    path: Path | None = None
+    is_settled: bool = False
+
+    @property
+    def is_linear(self):
+        """Whether the network has no hidden layers."""
+        return len(self._known[0].networks[0].coefs) == 1
+
+    @property
+    def _known(self):
+        return [fold for fold in self.folds if fold is not None]
+
+    @property
+    def is_complete(self):
+        """Whether there is a score of every fold."""
+        return len(self._known) == len(self.folds)
+
+    @property
+    def reg_lambdas(self):
+        """The grid in the order of its path."""
+        return self._known[0].reg_lambdas
+
+    def of_folds(self, name):
+        """Values of `Scores` as an array (n_folds, n_lambdas), NaN where unknown."""
+        nothing = np.full(len(self.reg_lambdas), np.nan)
+        return np.array(
+            [nothing if f is None else getattr(f, name) for f in self.folds]
+        )
+
+    @property
+    def mean(self):
+        """Mean score over the folds, NaN where one is missing."""
+        return self.of_folds("test").mean(axis=0)
+
+    @property
+    def std_error(self):
+        """Standard error of the mean score; 0 with one fold."""
+        scores = self.of_folds("test")
+        if len(scores) == 1:
+            return np.zeros(scores.shape[1])
+        return scores.std(axis=0, ddof=1) / np.sqrt(len(scores))
+
+    @property
+    def best(self):
+        """Index of the best mean score, of equals the largest lambda; None if NaN."""
+        mean = self.mean
+        if np.isnan(mean).all():
+            return None
+        highest = np.nanmax(mean)
+        return self._largest(highest - _EQUAL * max(1.0, abs(highest)))
+
+    def chosen(self, selection):
+        """Index that `selection` chooses, "best" or "1se"."""
+        if selection == "best":
+            return self.best
+        return self._largest(self.mean[self.best] - self.std_error[self.best])
+
+    def _largest(self, level):
+        within = np.flatnonzero(self.mean >= level)
+        return int(within[np.argmax(self.reg_lambdas[within])])
+
+    def networks(self, index):
+        """Those of all folds at one lambda."""
+        return [fold.networks[index] for fold in self.folds]
+
+    # Extension of the grid -----------------------------------------------------------
+
+    @property
+    def edge(self):
+        """-1 or 1 where an automatic grid is best at its lower or upper end; else 0.
+
+        The upper end is none where all networks are constant: no more can change.
+        """
+        if self.ratio is None or self.is_settled or self.best is None:
+            return 0
+        lam = self.reg_lambdas[self.best]
+        if lam == self.reg_lambdas.min():
+            return -1
+        is_null = all(n.n_nonzero == 0 for n in self.networks(self.best))
+        return int(lam == self.reg_lambdas.max() and not is_null)
+
+    @property
+    def extension(self):
+        """Grid that continues this one beyond its edge."""
+        n = int(np.ceil(_EXTENSION * len(self.grids[0].values)))
+        steps = np.arange(1, n + 1) * self.edge
+        values = np.sort(self.reg_lambdas[self.best] * self.ratio**steps)
+        return Grid(values[::-1] if self.is_linear else values)
+
+    def extended(self, grid, folds):
+        """The result with the scores of an extension, unless that brings nothing."""
+        both = zip(self.folds, folds, strict=True)
+        folds = [joined([old, new], self.is_linear) for old, new in both]
+        longer = replace(self, grids=(*self.grids, grid), folds=folds)
+        before, after = self.mean[self.best], longer.mean[longer.best]
+        error, spread = longer.std_error[longer.best], after - np.nanmin(longer.mean)
+        if after - before > max(_OF_ERROR * error, _OF_SPREAD * spread):
+            return longer
+        return replace(self, is_settled=True)
+
+
+def best_result(results):
+    """Index of the candidate of the best mean score, of equals the first.
+
+    Raises
+    ------
+    ValueError
+        If no candidate has a score in every fold.
+    """
+    chosen, highest = None, -np.inf
+    for k, result in enumerate(results):
+        if result.best is None:
+            continue
+        score = result.mean[result.best]
+        if chosen is None or score > highest + _EQUAL * max(1.0, abs(highest)):
+            chosen, highest = k, score
+    if chosen is None:
+        raise ValueError(
+            "No value of 'reg_lambdas' has a score in every fold: the networks "
+            "diverged, or the scorer ('scoring') returned NaN."
+        )
+    return chosen
+
+
+# Tables ------------------------------------------------------------------------------
+
+
+def as_table(results):
+    """`cv_results_`: the columns of GridSearchCV, one row per candidate and lambda."""
+    params = [
+        {**result.data.point.params, "reg_lambda": float(lam)}
+        for result in results
+        for lam in result.reg_lambdas
+    ]
+    table = {}
+    for kind in ("fit", "score"):
+        times = _columns(results, f"{kind}_time")
+        known = np.ma.masked_invalid(times)
+        table[f"mean_{kind}_time"] = np.asarray(known.mean(axis=0).filled(np.nan))
+        table[f"std_{kind}_time"] = np.asarray(known.std(axis=0).filled(np.nan))
+    for name in dict.fromkeys(name for row in params for name in row):
+        table[f"param_{name}"] = _param_column(params, name)
+    table["params"] = params
+    for kind in ("test", "train"):
+        scores = _columns(results, kind)
+        for k, values in enumerate(scores):
+            table[f"split{k}_{kind}_score"] = values
+        table[f"mean_{kind}_score"] = mean = scores.mean(axis=0)
+        table[f"std_{kind}_score"] = scores.std(axis=0)
+        if kind == "test":
+            ranks = rankdata(-np.where(np.isnan(mean), -np.inf, mean), method="min")
+            table["rank_test_score"] = ranks.astype(np.int32)
+    table["n_features"] = _sizes(results, lambda network: network.selected.sum())
+    table["n_units"] = _sizes(results, lambda network: network.n_units)
+    return table
+
+
+def _columns(results, name):
+    return np.concatenate([result.of_folds(name) for result in results], axis=1)
+
+
+def _param_column(params, name):
+    values = [row.get(name) for row in params]
+    mask = [name not in row for row in params]
+    if name == "reg_lambda":
+        return MaskedArray(np.array(values, dtype=float), mask=mask)
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return MaskedArray(column, mask=mask)
+
+
+def _sizes(results, size):
+    """Mean over the folds that were fitted."""
+    rows = []
+    for result in results:
+        folds = [f for f in result.folds if f is not None]
+        rows += [
+            np.mean([size(fold.networks[k]) for fold in folds])
+            for k in range(len(result.reg_lambdas))
+        ]
+    return np.array(rows)

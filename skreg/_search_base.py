@@ -1,0 +1,531 @@
+"""What both cross-validation classes share: `fit`, and what is read off its result."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from skreg import _validation as validation
+from skreg._base import BaseRegMLP
+from skreg._choice import Plan, choose, mean_of_folds, out_of_fold, path_of
+from skreg._crossval import Data, takes_weights
+from skreg._ensemble import Ensemble
+from skreg._fitted import as_estimator
+from skreg._numbers import as_float, is_boolean, is_integer
+from skreg._path import RegMLPPath, warn_unconverged
+from skreg._points import points_of
+from skreg._rows import Rows, read_weights, read_X_y
+from skreg._task import task_of
+from skreg._threads import single_blas_thread, threads_of_tasks
+from skreg._training import prepare
+from skreg._typing import (
+    Array,
+    Matrix,
+    PenaltyLike,
+    Scoring,
+)
+from skreg._units import Units
+
+ParamGrid: TypeAlias = (
+    str | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]] | None
+)
+
+_NO_ROUTING = (
+    "fit got unexpected arguments: {names}. Without metadata routing it takes "
+    "sample_weight and groups; see sklearn.set_config(enable_metadata_routing=True)."
+)
+_NO_REFIT = (
+    "This {name} was fitted with refit=False: there are scores and best_params_, but "
+    "no network. Fit it with refit=True, or fit a {network} with these parameters."
+)
+_ONE_SPLIT = "a source of at least one split, such as an unused iterator"
+_N_FOLDS = 5
+_CHECKS = {
+    "selection": (
+        lambda value: isinstance(value, str) and value in ("best", "1se"),
+        "'best' or '1se'",
+    ),
+    "refit": (
+        lambda v: is_boolean(v) or (isinstance(v, str) and v in ("folds", "stack")),
+        "True or False, 'folds' or 'stack'",
+    ),
+    "start": (
+        lambda value: isinstance(value, str) and value in ("warm", "cold"),
+        "'warm' or 'cold'",
+    ),
+    "eps": (
+        lambda value: value is None or 0 < as_float(value) < 1,
+        "None or a float in (0, 1)",
+    ),
+}
+
+
+class SearchCV(BaseRegMLP):
+    """Choice by cross-validation, for a subclass of a network's class."""
+
+    cv: Any
+    scoring: Scoring
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_index_: int
+    cv_results_: dict[str, Any]
+    reg_lambda_: float
+    reg_lambdas_: Array
+    scores_: Array
+    train_scores_: Array
+    mean_scores_: Array
+    std_errors_: Array
+    oof_predictions_: Array
+    path_: RegMLPPath
+
+    def fit(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """Choose lambda, and what `param_grid` asks for, and fit the network.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all 0, for fits and scores (a scorer that takes
+            none is not weighted).
+        **params : dict
+            ``groups`` for the splitter; with scikit-learn's metadata routing, all that
+            splitter and scorer request.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            Names the parameter or the data at fault and what is allowed.
+        """
+        with single_blas_thread():
+            attributes, header, count = self._search(X, y, sample_weight, params)
+        self._forget()
+        header.write(self)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        warn_unconverged(count[0], count[1], self)
+        return self
+
+    def _search(self, X, y, sample_weight, params):
+        """Fitted attributes by name, the header of X, and the count of fits."""
+        self._check_search_parameters()
+        given = indexable(X, y)
+        X, y, header = read_X_y(self, X, y)
+        weights = read_weights(sample_weight, X.shape[0])
+        network = self._network()
+        candidates = self._candidates(network, X, y, weights, header, given)
+        data = candidates[0]
+        split_params, score_params = self._route(weights, params)
+        splits = self._split(data, split_params, score_params, network.random_state)
+        plan = Plan(
+            splits,
+            score_params,
+            self.reg_lambdas,
+            self.eps,
+            self.selection,
+            self.refit,
+            self.n_jobs,
+            self._is_auto,
+            _reporter(self.verbose),
+            np.random.RandomState(network.random_state % 2**32),
+        )
+        n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
+        for data in candidates:
+            data.point.network.set_params(n_jobs=n_threads)
+        choice = choose(candidates, plan)
+        for data in candidates:
+            data.point.network.set_params(n_jobs=self.n_jobs)
+        attributes, count = _attributes_of(choice), choice.count
+        if self.refit:
+            attributes |= _networks_of(choice, plan)
+            if "path_count" in attributes:
+                count = count + attributes.pop("path_count")
+        return attributes, header, count
+
+    @property
+    def _is_auto(self):
+        return isinstance(self.param_grid, str) and self.param_grid == "auto"
+
+    def _candidates(self, network, X, y, weights, header, given):
+        """`Data` of each candidate."""
+        points = points_of(self, network, X.shape[0])
+        if self._is_auto and self.scoring is None:
+            for point in points:
+                point.network.set_params(scoring="loss")
+        candidates = []
+        for point in points:
+            task = task_of(point.network, y, weights)
+            rows = user = Rows.of(task, X, y, weights)
+            units = None
+            if self._is_auto:
+                units = candidates[0].units if candidates else Units.of(task, rows)
+                rows = units.standardized(task, rows)
+                if candidates:
+                    rows, user = candidates[0].rows, candidates[0].user
+            training = prepare(point.network, task, rows, header)
+            validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
+            data = Data(point, task, header, rows, user, units, given, self.start)
+            candidates.append(data)
+        losses = {data.task.loss.name for data in candidates}
+        if len(losses) > 1 and self.scoring == "loss":
+            raise validation.parameter_error(
+                self, "scoring", f"another than 'loss' to compare {sorted(losses)}"
+            )
+        is_least = losses <= {"squared_error", "log_loss"}
+        if self.refit == "stack" and not (is_least and len(losses) == 1):
+            raise validation.parameter_error(
+                self,
+                "refit",
+                "True, False or 'folds' with losses other than squared error and "
+                "log-loss",
+            )
+        return candidates
+
+    def _check_search_parameters(self):
+        validation.check_parameters(self)
+        for name, (is_allowed, allowed) in _CHECKS.items():
+            if not is_allowed(getattr(self, name)):
+                raise validation.parameter_error(self, name, allowed)
+        if self.reg_lambdas is not None:
+            validation.check_reg_lambdas(self.reg_lambdas)
+
+    def _forget(self):
+        """Remove what an earlier fit has left; without refit, nothing replaces it."""
+        for name in list(vars(self)):
+            if name.endswith("_") and not name.startswith("_"):
+                delattr(self, name)
+
+    def _split(self, data, split_params, score_params, seed):
+        """List of (training rows, test rows)."""
+        X, y = data.given
+        n_rows = len(data.user.y)
+        try:
+            cv = self.cv
+            if cv is None and self._is_auto:
+                cv = _shuffled(data.task, split_params.get("groups"), seed)
+            cv = check_cv(cv, data.user.y, classifier=is_classifier(self))
+            splits = [
+                tuple(np.arange(n_rows)[rows] for rows in split)
+                for split in cv.split(X, y, **split_params)
+            ]
+            is_fine = all(len(s) == 2 and len(s[0]) and len(s[1]) for s in splits)
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"The 'cv' parameter of {type(self).__name__} gives no splits of "
+                f"{n_rows} rows: {error} Got {self.cv!r}."
+            ) from error
+        if not splits or not is_fine:
+            allowed = _ONE_SPLIT if not splits else "pairs of non-empty row indices"
+            raise validation.parameter_error(self, "cv", allowed)
+        rows = data.user
+        weights = rows.weights if self.scoring == "loss" else rows.sample_weight
+        if score_params is not None:
+            weights = score_params.get("sample_weight")
+        for k, (_, test) in enumerate(splits):
+            if weights is not None and not np.asarray(weights)[test].any():
+                raise ValueError(
+                    f"All test rows of fold {k} have weight 0, by sample_weight or "
+                    "class_weight: it has no score. Leave such rows out, or change "
+                    "'cv'."
+                )
+        return splits
+
+    def _template(self):
+        """The network of the parameters of this search."""
+        params = self.get_params(deep=False)
+        names = self._network_class._get_param_names()
+        shared = {name: params[name] for name in names if name in params}
+        return self._network_class(**{**shared, "verbose": False})
+
+    def _network(self):
+        """The same with a seed that all fits share."""
+        network = self._template()
+        rng = validation.check_random_state(self)
+        if not is_integer(self.random_state):
+            network.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        return network
+
+    # Metadata ------------------------------------------------------------------------
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Describe who requests which arguments of `fit`.
+
+        Returns
+        -------
+        MetadataRouter
+            Of this estimator, its splitter and its scorer.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="split")
+        # An int or an iterator requests nothing, as KFold, and cannot be copied.
+        splitter = self.cv if hasattr(self.cv, "split") else KFold()
+        router.add(splitter=splitter, method_mapping=mapping)
+        scorer = validation.check_scorer(self)
+        if scorer is not None:
+            mapping = MethodMapping().add(caller="fit", callee="score")
+            router.add(scorer=scorer, method_mapping=mapping)
+        return router
+
+    def _route(self, sample_weight, params):
+        """Arguments of the splitter, and those of the scorer, None if there is none."""
+        scorer = validation.check_scorer(self)
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
+            return routed.splitter.split, scorer and routed.scorer.score
+        unknown = sorted(set(params) - {"groups"})
+        if unknown:
+            raise TypeError(_NO_ROUTING.format(names=unknown))
+        options = None if scorer is None else {}
+        if scorer is not None and sample_weight is not None and takes_weights(scorer):
+            options = {"sample_weight": sample_weight}
+        return {"groups": params.get("groups")}, options
+
+    # The fitted network --------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self):
+        if hasattr(self, "best_params_") and not hasattr(self, "fitted_"):
+            names = {"name": type(self).__name__}
+            names["network"] = self._network_class.__name__
+            raise NotFittedError(_NO_REFIT.format(**names))
+        return hasattr(self, "fitted_")
+
+    def _as_network(self, fitted, params):
+        return as_estimator(clone(self._template()).set_params(**params), fitted)
+
+    @property
+    def best_estimator_(self) -> BaseRegMLP:
+        """The fitted network alone, with `best_params_`."""
+        check_is_fitted(self)
+        if isinstance(self.fitted_, Ensemble):
+            raise AttributeError(
+                f"refit={self.refit!r} has kept {len(self.estimators_)} networks, of "
+                "which predictions are the mean: see estimators_."
+            )
+        return self._as_network(self.fitted_, self.best_params_)
+
+    @property
+    def estimators_(self) -> list[BaseRegMLP]:
+        """The networks of the folds, as fitted estimators."""
+        check_is_fitted(self)
+        pairs = zip(self.folds_.networks, self.folds_.params)
+        return [self._as_network(fitted, params) for fitted, params in pairs]
+
+    def score(
+        self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Score of the chosen network by `scoring`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all 0, where the scorer takes them.
+
+        Returns
+        -------
+        float
+            Accuracy or R2 where `scoring` is None, minus the data loss where it is
+            "loss", else what the scorer says.
+        """
+        check_is_fitted(self)
+        scorer = validation.check_scorer(self)
+        if scorer is None and self.scoring is None:
+            return super().score(X, y, sample_weight)
+        if scorer is None:
+            return self._minus_data_loss(X, y, sample_weight)
+        options = {}
+        if sample_weight is not None and takes_weights(scorer):
+            options["sample_weight"] = sample_weight
+        return validation.score_by(scorer, self.scoring, self, X, y, **options)
+
+    def _minus_data_loss(self, X, y, sample_weight):
+        task = self.fitted_.task
+        X, y, _ = read_X_y(self, X, y, self.fitted_.header)
+        weights = read_weights(sample_weight, X.shape[0])
+        rows = Rows.of(task, X, y, weights)
+        with single_blas_thread():
+            values = task.loss.per_row(
+                rows.targets, self.fitted_.raw(rows.X, self.device)
+            )
+        return -float(np.average(values, weights=rows.weights))
+
+    @property
+    def partial_fit(self) -> Self:
+        """Hidden: a search needs all data at once."""
+        raise AttributeError(
+            f"{type(self).__name__} has no partial_fit. Use best_estimator_."
+        )
+
+    def compact(self) -> BaseRegMLP:
+        """Return what predicts, without unused inputs and dead units.
+
+        Returns
+        -------
+        BaseRegMLP
+            `best_estimator_` compacted; with ``refit="folds"`` or "stack" a copy of
+            this estimator, each network of which is. Its predictions are the same.
+        """
+        check_is_fitted(self)
+        if not isinstance(self.fitted_, Ensemble):
+            return self.best_estimator_.compact()
+        copy = type(self)(**self.get_params(deep=False))
+        vars(copy).update(vars(self))
+        copy.fitted_ = copy.folds_ = self.fitted_.compact()
+        return copy
+
+    def refit_on_support(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        *,
+        penalty: PenaltyLike = None,
+        **params: Any,
+    ) -> BaseRegMLP:
+        """Train a new network on the selected inputs; see `best_estimator_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs, all of them.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all 0.
+        penalty : None, str, Penalty or sequence of these, default=None
+            Of the new network.
+        **params : dict
+            Other parameters in which the new network differs.
+
+        Returns
+        -------
+        BaseRegMLP
+            A fitted network that takes the same X.
+        """
+        network = self.best_estimator_
+        return network.refit_on_support(X, y, sample_weight, penalty=penalty, **params)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "folds_" in state:
+            state["folds_"] = state["folds_"].to_plain()
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        for name in ("folds_", "fitted_"):
+            if "networks" in state.get(name, ()):
+                state[name] = Ensemble.from_plain(state[name])
+        fitted = state.pop("fitted_", None)
+        if isinstance(fitted, dict):
+            state["fitted_"] = fitted
+        super().__setstate__(state)
+        if isinstance(fitted, Ensemble):
+            self.fitted_ = fitted
+
+
+def _shuffled(task, groups, seed):
+    """The splitter of ``param_grid="auto"``."""
+    is_stratified = task.classes is not None and not task.is_multilabel
+    if groups is not None:
+        if is_stratified:
+            return StratifiedGroupKFold(_N_FOLDS, shuffle=True, random_state=seed)
+        return GroupKFold(_N_FOLDS)
+    kind = StratifiedKFold if is_stratified else KFold
+    return kind(_N_FOLDS, shuffle=True, random_state=seed)
+
+
+def _reporter(verbose):
+    """Function that prints a line, from any thread, where `verbose` asks for it."""
+    if not verbose:
+        return lambda line: None
+    lock = threading.Lock()
+
+    def report(line):
+        with lock:
+            print(f"[CV] {line}", flush=True)
+
+    return report
+
+
+def _attributes_of(choice):
+    """Fitted attributes that need no network."""
+    best, index = choice.best, choice.index
+    table, row = choice.table()
+    return {
+        "best_params_": choice.params,
+        "reg_lambda_": choice.reg_lambda,
+        "best_score_": float(best.mean[index]),
+        "best_index_": row,
+        "cv_results_": table,
+        "reg_lambdas_": best.reg_lambdas,
+        "scores_": best.of_folds("test"),
+        "train_scores_": best.of_folds("train"),
+        "mean_scores_": best.mean,
+        "std_errors_": best.std_error,
+    } | ({} if choice.race is None else {"race_": choice.race})
+
+
+def _networks_of(choice, plan):
+    """Fitted attributes that hold networks, and what they predict out of fold."""
+    data, folds = choice.best.data, mean_of_folds(choice, plan)
+    attributes = {"folds_": folds, "fitted_": folds}
+    if plan.refit is True or plan.refit == 1:
+        path, fitted = path_of(choice, plan)
+        attributes["fitted_"] = data.restored(fitted)
+        attributes["path_"] = path.public(data)
+        attributes["path_count"] = path.count
+    raws = out_of_fold(folds, data, plan.splits)
+    attributes["oof_predictions_"] = _by_row(data, plan.splits, raws)
+    return attributes
+
+
+def _by_row(data, splits, raws):
+    """Mean prediction of each row out of fold; NaN for rows that no fold holds out."""
+    task, n_rows = data.task, len(data.user.y)
+    predict = task.loss.predict if task.classes is None else task.probabilities
+    total, count = 0.0, np.zeros(n_rows)
+    for (_, test), raw in zip(splits, raws):
+        predicted = predict(raw)
+        part = np.zeros((n_rows, predicted.shape[1]))
+        np.add.at(part, test, predicted)
+        total = total + part
+        count += np.bincount(test, minlength=n_rows)
+    with np.errstate(invalid="ignore"):
+        mean = total / count[:, None]
+    return mean[:, 0] if task.classes is None and mean.shape[1] == 1 else mean

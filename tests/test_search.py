@@ -1,0 +1,455 @@
+"""Choosing candidates and lambda: grids of parameters, folds kept, races."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    StratifiedKFold,
+    cross_val_predict,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+)
+from skreg.penalties import MCP
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+TANH = {"solver": "lbfgs", "activation": "tanh", "tol": 1e-3, "random_state": 0}
+EXACT = {"solver": "lbfgs", "tol": 1e-8, "max_iter": 5000, "random_state": 0}
+LAMBDAS = [0.003, 0.03, 0.3]
+
+
+def search(estimator=RegMLPRegressorCV, hidden=(3,), **params):
+    return estimator(hidden, **{**TANH, "cv": 3, "reg_lambdas": LAMBDAS, **params})
+
+
+# Grids of parameters -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_convex_problems_give_the_results_of_grid_search(binary, start):
+    X, y = binary
+    grid = [
+        {"penalty": ["l1", "elasticnet"], "l1_ratio": [0.3, 0.9]},
+        {"class_weight": ["balanced"]},
+    ]
+    model = RegMLPClassifierCV(
+        (), param_grid=grid, reg_lambdas=LAMBDAS, cv=3, start=start, **EXACT
+    )
+    theirs = GridSearchCV(
+        RegMLPClassifier((), **EXACT),
+        [{**part, "reg_lambda": LAMBDAS[::-1]} for part in grid],
+        cv=3,
+        scoring="neg_log_loss",
+        return_train_score=True,
+    ).fit(X, y)
+    model.set_params(scoring="neg_log_loss").fit(X, y)
+    mine, expected = model.cv_results_, theirs.cv_results_
+    assert set(mine) == set(expected) | {"n_features", "n_units"}
+    order = [mine["params"].index(params) for params in expected["params"]]
+    for name, values in expected.items():
+        if name.startswith("param_"):
+            assert_array_equal(mine[name][order].mask, values.mask)
+        elif "score" in name and "time" not in name and "std" not in name:
+            assert_allclose(mine[name][order], values, rtol=1e-5, atol=1e-7)
+    assert model.best_params_ == theirs.best_params_
+    assert mine["params"][model.best_index_] == theirs.best_params_
+    assert_allclose(model.best_score_, theirs.best_score_, rtol=1e-6)
+    assert_allclose(
+        model.predict_proba(X), theirs.predict_proba(X), rtol=1e-4, atol=1e-6
+    )
+    assert type(model.best_estimator_) is RegMLPClassifier
+    expected = theirs.best_estimator_.get_params() | {"scoring": "neg_log_loss"}
+    assert model.best_estimator_.get_params() == expected
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_cold_starts_are_those_of_grid_search(regression, solver):
+    X, y = regression
+    params = {**TANH, "solver": solver, "max_iter": 20, "activation": "relu"}
+    model = search(start="cold", **params).fit(X, y)
+    theirs = GridSearchCV(
+        RegMLPRegressor((3,), **params), {"reg_lambda": LAMBDAS}, cv=3
+    ).fit(X, y)
+    for k in range(3):
+        name = f"split{k}_test_score"
+        assert_array_equal(model.cv_results_[name], theirs.cv_results_[name])
+    assert_array_equal(model.predict(X), theirs.predict(X))
+
+
+def test_candidates_do_not_know_of_each_other(regression):
+    X, y = regression
+    grid = {"penalty": ["l2", MCP()], "hidden_layer_sizes": [(2,), ()]}
+    y = y + np.random.default_rng(0).normal(size=len(y))
+    together = search(param_grid=grid, reg_lambdas=4).fit(X, y)
+    rows = iter(together.cv_results_["params"])
+    first = 0
+    for hidden in ((2,), ()):
+        for penalty in grid["penalty"]:
+            alone = search(hidden=hidden, penalty=penalty, reg_lambdas=4).fit(X, y)
+            n = len(alone.reg_lambdas_)
+            part = slice(first, first + n)
+            first += n
+            got = together.cv_results_["mean_test_score"][part]
+            assert_array_equal(got, alone.mean_scores_)
+            params = [next(rows) for _ in range(n)]
+            assert all(p["hidden_layer_sizes"] == hidden for p in params)
+            assert [p["reg_lambda"] for p in params] == alone.reg_lambdas_.tolist()
+    assert first == len(together.cv_results_["params"])
+    best = together.best_estimator_
+    chosen = search(hidden=best.hidden_layer_sizes, penalty=best.penalty)
+    chosen.set_params(reg_lambdas=4).fit(X, y)
+    assert_array_equal(chosen.predict(X), together.predict(X))
+
+
+def test_nested_parameters_and_no_penalty(regression):
+    X, y = regression
+    y = y + np.random.default_rng(0).normal(size=len(y))
+    model = search(penalty=MCP(), param_grid={"penalty__gamma": [2.0, 5.0]}).fit(X, y)
+    gammas = [p["penalty__gamma"] for p in model.cv_results_["params"]]
+    assert gammas == [2.0] * 3 + [5.0] * 3
+    assert model.best_estimator_.penalty.gamma == model.best_params_["penalty__gamma"]
+    assert model.penalty.gamma == MCP().gamma
+    free = search(param_grid={"penalty": [None, "l1"]}, reg_lambdas=3).fit(X, y)
+    table = free.cv_results_
+    assert table["params"][0] == {"penalty": None, "reg_lambda": 0.0}
+    assert [p["penalty"] for p in table["params"][1:]].count("l1") >= 3
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"alpha": [1]}, "'alpha' .* 'reg_lambdas'"),
+        ({"reg_lambda": [1]}, "'reg_lambda' .* 'reg_lambdas'"),
+        ({"colour": [1]}, "Invalid parameter 'colour'"),
+        ({"cv": [2]}, "Invalid parameter 'cv'"),
+        ({"scoring": ["r2"]}, "'param_grid' .* without scoring"),
+        ({"penalty": "l1"}, "'param_grid' parameter of RegMLPRegressorCV"),
+        ({"penalty": []}, "'param_grid' parameter"),
+        ("best", "'param_grid' parameter"),
+        (3, "'param_grid' parameter"),
+        ({"activation": ["step"]}, "'activation' parameter"),
+    ],
+)
+def test_wrong_grids_are_named(regression, grid, message):
+    model = search(param_grid=grid)
+    with pytest.raises(ValueError, match=message):
+        model.fit(*regression)
+    assert vars(model) == model.get_params(deep=False)
+
+
+def test_losses_are_only_compared_by_a_score(regression):
+    X, y = regression
+    model = search(param_grid={"loss": ["squared_error", "huber"]})
+    assert model.fit(X, y).best_params_["loss"] in ("squared_error", "huber")
+    with pytest.raises(ValueError, match=r"'scoring' parameter .* compare"):
+        model.set_params(scoring="loss").fit(X, y)
+
+
+# Edges of the grid -------------------------------------------------------------------
+
+
+def test_a_grid_is_extended_where_its_best_end_is(regression):
+    X, y = regression
+    short = {"reg_lambdas": 5, "eps": 0.1, "penalty": "l1"}
+    model = search(hidden=(), **short).fit(X, y)
+    assert len(model.reg_lambdas_) > 5
+    ratios = model.reg_lambdas_[:-1] / model.reg_lambdas_[1:]
+    assert_allclose(ratios, 0.1 ** (-1 / 4), rtol=1e-9)
+    assert_array_equal(model.path_.reg_lambdas, model.reg_lambdas_)
+    fixed = search(hidden=(), reg_lambdas=model.reg_lambdas_, penalty="l1").fit(X, y)
+    assert_allclose(fixed.mean_scores_, model.mean_scores_, rtol=1e-5)
+
+
+def test_an_end_where_the_best_stays_is_reported(regression):
+    X, y = regression
+    X, y = X, X @ [1.0, 2.0, 0.5, 1.0]  # without noise no penalty is too small
+    model = search(hidden=(), **EXACT | {"reg_lambdas": 5, "eps": 0.5})
+    with pytest.warns(UserWarning, match="is the smallest of .* values"):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_params(reg_lambdas=[0.1, 1.0]).fit(X, y)  # the user's own grid
+
+
+# Folds kept --------------------------------------------------------------------------
+
+
+def loop(model, X, y, weight=None):
+    """Networks of the folds at the choice, fitted one by one."""
+    networks = []
+    for train, _ in StratifiedKFold(3).split(X, y) if model.cv == 3 else model.cv:
+        network = model._template().set_params(**model.best_params_)
+        s = None if weight is None else weight[train]
+        networks.append(network.fit(X[train], y[train], s))
+    return networks
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+def test_the_mean_of_the_folds_is_that_of_a_loop(kind, request):
+    X, y = request.getfixturevalue(kind)
+    weight = np.random.default_rng(0).uniform(1, 2, len(y))
+    is_real = kind == "regression"
+    folds = list(KFold(3, shuffle=True, random_state=1).split(X))
+    model = search(
+        RegMLPRegressorCV if is_real else RegMLPClassifierCV,
+        refit="folds",
+        reg_lambdas=[0.01],
+        cv=folds,
+    ).fit(X, y, weight)
+    networks = loop(model, X, y, weight)
+    method = "predict" if is_real else "predict_proba"
+    each = [getattr(network, method)(X) for network in networks]
+    assert_allclose(getattr(model, method)(X), np.mean(each, axis=0), rtol=1e-10)
+    out_of_fold = np.empty_like(model.oof_predictions_)
+    for (_, test), predicted in zip(folds, each):
+        out_of_fold[test] = predicted[test]
+    assert_allclose(model.oof_predictions_, out_of_fold, rtol=1e-10)
+    for mine, other in zip(model.estimators_, networks):
+        assert type(mine) is type(other)
+        assert mine.reg_lambda == 0.01
+        assert_array_equal(mine.coefs_[0], other.coefs_[0])
+    assert_allclose(
+        model.feature_importances_,
+        np.mean([n.feature_importances_ for n in networks], axis=0),
+    )
+
+
+def test_out_of_fold_predictions_are_those_of_scikit_learn(multiclass):
+    X, y = multiclass
+    model = search(RegMLPClassifierCV, reg_lambdas=[0.01]).fit(X, y)
+    expected = cross_val_predict(
+        model.best_estimator_, X, y, cv=3, method="predict_proba"
+    )
+    assert_allclose(model.oof_predictions_, expected, rtol=1e-12)
+
+
+def test_rows_held_out_twice_or_never(regression):
+    X, y = regression
+    model = search(cv=RepeatedKFold(n_splits=2, n_repeats=2, random_state=0))
+    model.fit(X, y)
+    splits = list(model.cv.split(X))
+    total = np.zeros(len(y))
+    for network, (_, test) in zip(model.estimators_, splits):
+        total[test] += network.predict(X[test]) / 2
+    assert_allclose(model.oof_predictions_, total)
+    model.set_params(cv=splits[:1]).fit(X, y)
+    assert_array_equal(np.flatnonzero(np.isnan(model.oof_predictions_)), splits[0][0])
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multioutput"])
+def test_a_stack_is_the_best_mean_out_of_fold(kind, request):
+    X, y = request.getfixturevalue(kind)
+    is_real = kind == "multioutput"
+    estimator = RegMLPRegressorCV if is_real else RegMLPClassifierCV
+    grid = {"hidden_layer_sizes": [(2,), ()]}
+    model = search(estimator, param_grid=grid, refit="stack", scoring="loss")
+    model.fit(X, y)
+    weights = model.folds_.weights
+    assert (weights > 0).all()
+    assert_allclose(weights.sum(), 1)
+    method = "predict" if is_real else "predict_proba"
+    each = [getattr(network, method)(X) for network in model.estimators_]
+    mean = np.tensordot(weights, each, 1)
+    assert_allclose(getattr(model, method)(X), mean, rtol=1e-9)
+    if is_real:
+        loss = np.sum((y - model.oof_predictions_) ** 2) / (2 * len(y))
+    else:
+        loss = log_loss(y, model.oof_predictions_)
+    assert -loss >= model.best_score_ - 1e-9
+
+
+def test_a_stack_needs_a_loss_of_means(regression):
+    X, y = regression
+    with pytest.raises(ValueError, match="'refit' parameter"):
+        search(refit="stack", loss="huber").fit(X, y)
+    assert search(refit="folds", loss="huber").fit(X, y).predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize("refit", ["folds", "stack"])
+def test_a_mean_of_networks_is_an_estimator(binary, refit):
+    X, y = binary
+    model = search(RegMLPClassifierCV, refit=refit, penalty="group_lasso")
+    model.set_params(reg_lambdas=[0.1, 0.2], param_grid={"activation": ["relu"]})
+    model.fit(X, y)
+    expected = model.predict_proba(X)
+    assert_allclose(np.exp(model.predict_log_proba(X)), expected)
+    odds = model.decision_function(X)
+    assert_allclose(1 / (1 + np.exp(-odds)), expected[:, 1])
+    assert_array_equal(model.predict(X), model.classes_[(odds > 0).astype(int)])
+    small = model.compact()
+    assert type(small) is RegMLPClassifierCV
+    for other in (pickle.loads(pickle.dumps(model)), small):
+        assert_allclose(other.predict_proba(X), expected, rtol=1e-10)
+    assert all(
+        n.selected_features_.all() or len(n.coefs_[0]) < 4 for n in small.estimators_
+    )
+    assert_array_equal(
+        model.selected_features_,
+        np.any([n.selected_features_ for n in model.estimators_], axis=0),
+    )
+    for name in ("coefs_", "best_estimator_", "loss_"):
+        with pytest.raises(AttributeError, match="estimators_"):
+            getattr(model, name)
+    assert not hasattr(clone(model), "folds_")
+    assert model.score(X, y) > 0.9
+
+
+# Automatic ---------------------------------------------------------------------------
+
+
+def auto(estimator=RegMLPRegressorCV, **params):
+    return estimator(param_grid="auto", random_state=0, **params)
+
+
+def blobs(n=130, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    return X, X[:, 0] + 0.5 * np.sin(3 * X[:, 1]) + 0.1 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("refit", [True, "stack"])
+@pytest.mark.parametrize("kind", ["values", "classes"])
+def test_auto_does_not_depend_on_units(kind, refit):
+    X, y = blobs()
+    factors, shift = np.array([1e-6, 1.0, 1e5]), np.array([0.0, 3.0, 1e5])
+    if kind == "classes":
+        y, estimator = (y > 0).astype(int), RegMLPClassifierCV
+        model = auto(estimator, refit=refit, cv=3)
+        one = model.fit(X, y).predict_proba(X)
+        other = clone(model).fit(X * factors + shift, y)
+        assert_allclose(other.predict_proba(X * factors + shift), one, atol=1e-5)
+    else:
+        model = auto(refit=refit, cv=3).fit(X, y)
+        one = model.predict(X)
+        other = clone(model).fit(X * factors + shift, 1e4 * y + 1e5)
+        two = (other.predict(X * factors + shift) - 1e5) / 1e4
+        assert_allclose(two, one, atol=1e-4)
+    assert other.reg_lambda_ == pytest.approx(model.reg_lambda_)
+
+
+def test_auto_races_and_is_reported(capsys):
+    X, y = blobs()
+    y = np.sin(4 * X[:, 0]) + 0.05 * y
+    model = auto(refit="folds", cv=4, verbose=1).fit(X, y)
+    race, table = model.race_, model.cv_results_
+    assert race["n_rows"] == len(y)
+    assert len(race["params"]) == 4 and race["dropped"][2:].all()
+    assert not race["dropped"][race["difference"].argmin()]
+    is_linear = np.array([p["hidden_layer_sizes"] == () for p in table["params"]])
+    assert np.isfinite(table["split0_test_score"]).all()
+    assert np.isnan(table["split1_test_score"][is_linear]).all()
+    n = len(model.reg_lambdas_)
+    assert (table["rank_test_score"][is_linear] == n + 1).all()
+    assert np.isfinite(model.mean_scores_).all()
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("[CV] ") for line in lines)
+    assert sum("fold 1 of 4: 10 lambdas" in line for line in lines) == 4
+    assert sum("dropped" in line for line in lines) == race["dropped"].sum()
+
+
+def test_auto_takes_what_networks_take(binary, multilabel, multioutput):
+    X, y = binary
+    weight = np.random.default_rng(0).uniform(1, 2, len(y))
+    groups = np.arange(len(y)) // 3
+    model = auto(RegMLPClassifierCV, class_weight="balanced", scoring="roc_auc")
+    model.fit(sparse.csr_array(X).astype(np.float32), y, weight, groups=groups)
+    assert model.best_estimator_.coefs_[0].dtype == np.float32
+    assert model.score(X, y) > 0.9
+    assert len(model.race_["params"]) == 3  # below 100 rows
+    for estimator, (X, y) in (
+        (RegMLPClassifierCV, multilabel),
+        (RegMLPRegressorCV, multioutput),
+    ):
+        for refit in ("stack", True):
+            model = auto(estimator, cv=2, refit=refit).fit(X, y)
+            assert model.predict(X).shape == y.shape
+            assert model.oof_predictions_.shape == y.shape
+    X, y = blobs(60)
+    kinked = auto(loss="absolute_error", cv=2, refit="folds").fit(X, 100 * y)
+    assert kinked.score(X, 100 * y) > 0.5
+    positive = auto(loss="poisson", cv=2, refit="folds").fit(X, np.exp(y))
+    assert (positive.predict(X) > 0).all()
+
+
+def test_auto_on_many_rows_races_on_some(monkeypatch):
+    monkeypatch.setattr("skreg._race.MOST_ROWS", 90)
+    X, y = blobs(180)
+    model = auto(cv=3, refit="stack").fit(X, y)
+    assert model.race_["n_rows"] == 90
+    assert len(model.race_["params"]) == 4
+    counts = {}
+    for params in model.cv_results_["params"]:
+        key = params["hidden_layer_sizes"], params["penalty"]
+        counts[key] = counts.get(key, 0) + 1
+    assert all(3 <= count <= 5 for count in counts.values())
+    assert len(counts) == 4 - model.race_["dropped"].sum()
+    sizes = [n.t_ / n.n_iter_ for n in model.estimators_]
+    assert min(sizes) == 120
+
+
+@pytest.mark.parametrize("refit", [True, "stack"])
+def test_auto_in_a_pipeline_with_any_number_of_jobs(refit):
+    X, y = blobs(100)
+    one = make_pipeline(StandardScaler(), auto(cv=2, refit=refit)).fit(X, y)
+    two = make_pipeline(StandardScaler(), auto(cv=2, refit=refit, n_jobs=3)).fit(X, y)
+    assert_array_equal(one.predict(X), two.predict(X))
+
+
+# Splits and scorers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [1, 0, 100, 2.5, "five", [([0, 1], [99])], [([0, 1], [])], [([0],)], [3]],
+    ids=repr,
+)
+def test_bad_splits_are_named(regression, cv):
+    with pytest.raises(ValueError, match="'cv' parameter of RegMLPRegressorCV"):
+        search(cv=cv).fit(*regression)
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "r2", "neg_log_loss"])
+def test_scorers_that_do_not_fit_are_named(multilabel, regression, scoring):
+    X, y = multilabel if scoring == "r2" else regression
+    model = search(scoring=scoring)
+    if scoring == "r2":
+        model = search(RegMLPClassifierCV, scoring=lambda m, X, y: "good")
+    with pytest.raises(ValueError, match="scoring="):
+        model.fit(X, y)
+
+
+def test_numbers_of_jobs_and_lambdas_out_of_range(regression):
+    X, y = regression
+    assert search(n_jobs=1000).fit(X, y).reg_lambda_ in LAMBDAS
+    for lambdas in ([10**400], [np.inf], 10**9, [1.0, "a"]):
+        with pytest.raises(ValueError, match="'reg_lambdas'"):
+            search(reg_lambdas=lambdas).fit(X, y)
+
+
+def test_routing_copies_no_iterator(regression):
+    X, y = regression
+    model = search(cv=KFold(3).split(X))
+    with sklearn.config_context(enable_metadata_routing=True):
+        routing = model.get_metadata_routing()
+        model.fit(X, y)
+    assert routing.consumes("fit", ["groups"]) == set()
+    groups = search(cv=GroupKFold(3)).get_metadata_routing()
+    assert groups.consumes("fit", ["groups"]) == {"groups"}
