@@ -42,9 +42,10 @@ class TorchRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n, p), or CSR
+    X : ndarray of shape (n, p), CSR, or Tensor
         Inputs, float32 or float64, of at most the precision of `dtype`. They are copied
-        to the device once, sparse ones as a dense matrix.
+        to the device once, sparse ones as a dense matrix; a tensor that lies there is
+        shared.
     targets : ndarray of shape (n, n_targets)
         As the loss reads them.
     weights : ndarray of shape (n,) or None
@@ -85,7 +86,7 @@ class TorchRows:
         self.s = None if weights is None else self._tensor(weights)
         if weights is not None:
             weights = np.asarray(weights, self.dtype)
-        self._host = np.asarray(targets, self.dtype), weights
+        self._targets, self.weights = np.asarray(targets, self.dtype), weights
         self._passes = {}
         self.stream = self.stream_of(rows)
         self.n_rows, self.weight_sum = self.stream.n_rows, self.stream.weight_sum
@@ -103,7 +104,7 @@ class TorchRows:
         rows : ndarray of intp or None
             Training rows; None for all.
         """
-        y, s = self._host
+        y, s = self._targets, self.weights
         y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
         n = len(y)
         weight_sum = float(n if s is None else s.sum(dtype=np.float64))
@@ -116,7 +117,7 @@ class TorchRows:
         """Raw prediction whose prediction is the weighted mean of the targets."""
         if not self.weight_sum > 0:
             return None
-        y, s = self._host
+        y, s = self._targets, self.weights
         y, s = (a if a is None else a[self.stream.rows] for a in (y, s))
         if self.loss.out_activation == "softmax":
             y = y == np.arange(self.n_outputs)
@@ -147,7 +148,7 @@ class TorchRows:
     def largest_product(self):
         """Largest |X| times largest |y|: the size of terms of gradients."""
         low, high = (float(entry) for entry in self.X.aminmax())
-        return max(high, -low) * np.abs(self._host[0]).max()
+        return max(high, -low) * np.abs(self._targets).max()
 
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""

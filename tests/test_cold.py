@@ -1,0 +1,111 @@
+"""Cold starts on folds: each network is that of a single fit, in any company."""
+
+import importlib
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+
+from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import _validation as validation
+from skreg._cold import solve_cold, trainings_of_folds
+from skreg._rows import Rows, read_weights, read_X_y
+from skreg._task import task_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N, P = 70, 5
+RNG = np.random.RandomState(0)
+X = RNG.standard_normal((N, P))
+SCORE = X @ RNG.standard_normal((P, 3))
+LABELS = SCORE.argmax(axis=1)
+WEIGHTS = RNG.randint(0, 3, N).astype(float)
+FOLDS = [np.flatnonzero(np.arange(N) % 4 != k) for k in range(3)] + [np.arange(N)]
+LAMBDAS = [1e-3, 0.03, 0.3]
+SETTINGS = {"max_iter": 9, "batch_size": 16, "random_state": 0, "penalty": "l1"}
+SETTINGS |= {"learning_rate_init": 0.01}
+
+
+@pytest.fixture(params=["cpu", "torch:cpu", "at once"])
+def device(request, monkeypatch):
+    """Devices; "at once": as on a GPU, where the processor takes one after another."""
+    if request.param == "cpu":
+        return "cpu"
+    pytest.importorskip("torch")
+    if request.param == "at once":
+        engine = importlib.import_module("skreg._engines._torch")
+        monkeypatch.setattr(engine.TorchRows, "capacity", lambda *_: 10**6)
+    return "torch:cpu"
+
+
+def solve(estimator, y, lambdas=LAMBDAS, weights=None, X=X):
+    validation.check_parameters(estimator)
+    inputs, y, header = read_X_y(estimator, X, y)
+    weights = read_weights(weights, N)
+    task = task_of(estimator, y, weights)
+    rows = Rows.of(task, inputs, y, weights)
+    trainings = trainings_of_folds(estimator, task, rows, header, FOLDS)
+    return trainings, solve_cold(trainings, lambdas)
+
+
+def check(estimator, y, lambdas=LAMBDAS, weights=None, X=X, atol=1e-9):
+    """Each network of each fold is the one of a fit on the compiled core."""
+    trainings, solved = solve(estimator, y, lambdas, weights, X)
+    assert [len(of_fold) for of_fold in solved] == [len(lambdas)] * len(FOLDS)
+    for fold, training, of_fold in zip(FOLDS, trainings, solved):
+        for lam, (result, monitor) in zip(lambdas, of_fold):
+            model = clone(estimator).set_params(device="cpu", reg_lambda=lam)
+            model.fit(X[fold], y[fold], None if weights is None else weights[fold])
+            fitted = training.fitted(result, monitor)
+            for W, expected in zip(fitted.coefs, model.coefs_):
+                assert_allclose(W, expected, rtol=0, atol=atol)
+                assert_array_equal(W == 0, expected == 0)
+            assert fitted.n_iter == model.n_iter_
+            assert_allclose(fitted.history.objective, model.loss_curve_, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"early_stopping": True, "n_iter_no_change": 2},
+        {"tol": 0.05, "n_iter_no_change": 1},
+        {"ema": 0.5, "penalty": "group_lasso"},
+        {"solver": "lbfgs", "activation": "tanh", "max_iter": 5},
+        {"batch_size": 60},  # larger than some folds, and a warning
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Got batch_size")
+def test_regressors(params, device):
+    estimator = RegMLPRegressor((4,), device=device, **{**SETTINGS, **params})
+    check(estimator, SCORE[:, 0], weights=WEIGHTS)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2.0}])
+def test_classifiers(class_weight, device):
+    estimator = RegMLPClassifier(
+        (), device=device, class_weight=class_weight, **SETTINGS
+    )
+    check(estimator, LABELS)
+
+
+def test_strengths_layer_by_layer(device):
+    estimator = RegMLPRegressor((4,), device=device, **SETTINGS)
+    table = [[1e-3, 0.3], [0.3, 1e-3], [0.0, 0.1]]
+    check(estimator, SCORE[:, :2], lambdas=table)
+
+
+def test_sparse_inputs(device):
+    estimator = RegMLPRegressor((4,), device=device, **SETTINGS)
+    check(estimator, SCORE[:, 0], X=sparse.csr_array(np.where(X > 0, X, 0)))
+
+
+def test_one_copy_of_X_on_the_device():
+    pytest.importorskip("torch")
+    estimator = RegMLPRegressor((4,), device="torch:cpu", **SETTINGS)
+    trainings, _ = solve(estimator, SCORE[:, 0])
+    assert len({training.problem.data.X.data_ptr() for training in trainings}) == 1
+    assert [t.problem.data.n_rows for t in trainings] == [len(f) for f in FOLDS]
