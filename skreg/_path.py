@@ -16,7 +16,7 @@ from skreg._fitted import Fitted, as_estimator
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread
-from skreg._training import NON_FINITE, prepare
+from skreg._training import NON_FINITE, is_null_model, prepare
 from skreg._typing import Array, Matrix
 from skreg._walk import Walk, count_alive
 from skreg._warnings import warn
@@ -291,7 +291,15 @@ def reg_mlp_path(
             "'reg_lambdas'."
         )
     warn_unconverged(*walk.count, estimator)
-    return as_path(estimator, fits, training)
+    path = as_path(estimator, fits, training)
+    if all(is_null_model(training.problem.data, fitted) for fitted in path.networks):
+        warn(
+            f"Every network of the path predicts a constant: reg_lambdas from "
+            f"{path.reg_lambdas.min():.3g} on leave no weights between inputs and "
+            "outputs. Extend 'reg_lambdas' to smaller values, unless X tells nothing "
+            "of y."
+        )
+    return path
 
 
 def _check_integer(name, value):

@@ -34,12 +34,14 @@ from skreg._warnings import warn
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large "
-    "values and need to be preprocessed."
+    "values and need to be preprocessed. Scale it, or lower 'learning_rate_init' or "
+    "'reg_lambda'."
 )
 
 # In units of `optimality_`; the second one at kinks of ReLU networks, where minimizers
 # often lie.
 _FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
+_MODERATE_WEIGHT = 100.0  # the most with which a network is not asked for its loss
 _WORSE = 1e-6  # relative difference of objectives that is more than rounding
 
 
@@ -240,12 +242,15 @@ def solve(training, estimator):
     warn_before(training, estimator, lam)
     result, monitor = training.solve(lam)
     fitted = training.fitted(result, monitor)
+    loss = loss_in_doubt(training, fitted)
+    if loss is not None and not np.isfinite(loss):
+        raise ValueError(NON_FINITE)
     if monitor.has_no_score:
         warn(
             "Every validation score is NaN or infinite "
             f"(scoring={estimator.scoring!r}): the last network is kept."
         )
-    warn_after(training, estimator, result, fitted)
+    warn_after(training, estimator, result, fitted, loss)
     _advance(estimator.random_state, training.rng)
     return fitted
 
@@ -519,8 +524,11 @@ def warn_before(training, estimator, lam):
         )
 
 
-def warn_after(training, estimator, result, fitted):
-    """Warn where a fit has not done what its user may believe."""
+def warn_after(training, estimator, result, fitted, loss):
+    """Warn where a fit has not done what its user may believe.
+
+    `loss` is that of `loss_in_doubt`.
+    """
     status, limits = result.status, f"max_iter={estimator.max_iter}"
     if estimator.solver == "lbfgs":
         limits += f", max_fun={estimator.max_fun}"
@@ -532,6 +540,12 @@ def warn_after(training, estimator, result, fitted):
             "Lower 'learning_rate_init' or scale the data.",
             ConvergenceWarning,
         )
+    elif not training.is_stream and is_null_model(training.problem.data, fitted):
+        warn(
+            f"The network predicts a constant: reg_lambda={estimator.reg_lambda!r} "
+            "leaves no weights between inputs and outputs. Lower it, unless X tells "
+            "nothing of y."
+        )
     elif status is Status.MAX_ITER and not training.is_stream:
         warn(
             f"solver={estimator.solver!r} stopped after {result.n_iter} iterations "
@@ -539,12 +553,15 @@ def warn_after(training, estimator, result, fitted):
             "data, or raise 'tol'.",
             ConvergenceWarning,
         )
-    elif (data_loss := _loss_above_a_constant(training, fitted)) is not None:
+    elif (
+        not training.is_stream
+        and loss is not None
+        and loss > _level_of_a_constant(training.problem.data)
+    ):
         warn(
-            f"solver={estimator.solver!r} ended with a data loss of "
-            f"{data_loss:.3g}, but a constant has "
-            f"{training.problem.data.null_value:.3g}. Scale X and y, for instance by "
-            "StandardScaler and TransformedTargetRegressor, or lower "
+            f"solver={estimator.solver!r} ended with a data loss of {loss:.3g}, but a "
+            f"constant has {training.problem.data.null_value:.3g}. Scale X and y, for "
+            "instance by StandardScaler and TransformedTargetRegressor, or lower "
             "'learning_rate_init'.",
             ConvergenceWarning,
         )
@@ -559,24 +576,55 @@ def warn_after(training, estimator, result, fitted):
         )
 
 
-def _loss_above_a_constant(training, fitted):
-    """Data loss of a mini-batch fit that is worse than the mean target, else None.
+def is_null_model(data, fitted):
+    """Whether a penalty has left nothing: the network predicts a constant.
 
-    Steps are absolute, so data in other units than the usual ones may be out of reach.
-    The last epoch's mean loss is free and decides alone where it is better, unless the
-    result is another network than the one that trained.
+    No weights lead from an input to an output; or, of penalties without exact zeros,
+    both terms of the objective are those of weights 0, up to rounding.
+
+    Parameters
+    ----------
+    data : DataTerm
+        Of the rows that have trained it.
+    fitted : Fitted
+
+    Returns
+    -------
+    bool
+        False where a constant predicts perfectly.
     """
-    if training.is_stream or isinstance(training.solver, Deterministic):
+    null, penalty = abs(data.null_value), fitted.history.penalty[-1]
+    if not null > np.finfo(data.dtype).tiny:
+        return False
+    gain = abs(data.null_value - fitted.history.data_loss[-1])
+    is_constant = max(gain, penalty) <= _WORSE * null and penalty > 0
+    return is_constant or not fitted.selected.any()
+
+
+def loss_in_doubt(training, fitted):
+    """Data loss of the result of mini-batches; None where it must be fine.
+
+    Steps are absolute, so data in other units than the usual ones may be out of reach,
+    and the last step may have gone anywhere. The mean loss of the last epoch is free.
+    It vouches for moderate weights, unless the result is another network than the one
+    that trained.
+    """
+    data, theta = training.problem.data, fitted.theta()
+    if isinstance(training.solver, Deterministic):
         return None
-    data = training.problem.data
-    level = data.null_value + _WORSE * abs(data.null_value)
-    tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
-    is_better = training.solver.ema == 0 and fitted.history.data_loss[-1] <= level
-    if is_better or not tells_something:
+    is_moderate = np.abs(theta).max() <= _MODERATE_WEIGHT
+    is_good = fitted.history.data_loss[-1] <= _level_of_a_constant(data)
+    if is_moderate and (training.is_stream or (is_good and training.solver.ema == 0)):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        value = training.problem.data_value(fitted.theta(data.dtype))
-    return None if value <= level else value
+        return training.problem.data_value(theta.astype(data.dtype, copy=False))
+
+
+def _level_of_a_constant(data):
+    """Data loss above which a constant would be better; infinite if that is perfect."""
+    tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
+    slack = _WORSE * abs(data.null_value)
+    return data.null_value + slack if tells_something else np.inf
 
 
 def _is_far_from_optimal(training, result, fitted):

@@ -152,6 +152,8 @@ def check_random_state(estimator):
     NumPy's global one, to which all threads have access, only gives a seed.
     """
     try:
+        if is_boolean(estimator.random_state):  # which NumPy takes for 0 or 1
+            raise ValueError
         rng = utils.check_random_state(estimator.random_state)
     except ValueError:
         raise parameter_error(

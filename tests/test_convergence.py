@@ -4,6 +4,8 @@ Oracles: the optima of scikit-learn's linear models, invariances of the objectiv
 the trajectories of scikit-learn's own networks.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -13,6 +15,7 @@ from sklearn.datasets import (
     make_multilabel_classification,
     make_regression,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
     ElasticNet,
     Lasso,
@@ -22,7 +25,7 @@ from sklearn.linear_model import (
 )
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
 from skreg._core import loss_gradient
 from skreg._network import Network
 from skreg.losses import regression_loss
@@ -426,3 +429,85 @@ def test_digits_with_constant_pixels_train_as_in_scikit_learn():
     theirs = MLPClassifier(alpha=0.0, **shared).fit(X, y)
     assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-5)
     assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+# Fits of which nothing is left -------------------------------------------------------
+
+HUGE = {
+    ("l1", "adam"): 1e3,
+    ("group_lasso", "sgd"): 1e2,
+    ("elasticnet", "rmsprop"): 1e3,
+    ("l1", "lbfgs"): 1e3,
+    ("l2", "lbfgs"): 1e10,
+    (("l1", None), "lbfgs"): 1e3,
+}
+
+
+def sample(kind):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(80, 3))
+    return X, (X[:, 0] > 0).astype(int) if kind is RegMLPClassifier else X[:, 0] + 1
+
+
+@pytest.mark.parametrize("kind", [RegMLPClassifier, RegMLPRegressor])
+@pytest.mark.parametrize(("penalty", "solver"), HUGE)
+def test_a_strength_that_leaves_nothing_is_named(kind, penalty, solver):
+    X, y = sample(kind)
+    params = {"penalty": penalty, "solver": solver, "max_iter": 500, "random_state": 0}
+    huge = kind(4, reg_lambda=HUGE[penalty, solver], **params)
+    with pytest.warns(UserWarning, match="predicts a constant: reg_lambda=1") as caught:
+        huge.fit(X, y)
+    assert len(caught) == 1
+    predicted = huge.predict(X)
+    assert_allclose(predicted, predicted[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kind(4, reg_lambda=1e-4, **params).fit(X, y)
+
+
+@pytest.mark.parametrize("penalty", [None, "l1", "l2"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_constant_that_is_right_is_no_cause_for_a_warning(penalty, solver):
+    X, _ = sample(RegMLPRegressor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = RegMLPRegressor(4, penalty=penalty, solver=solver, random_state=0)
+        model.fit(X, np.zeros(len(X)))
+
+
+@pytest.mark.parametrize("sizes", [(), 4])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_paths_of_constants_say_so(sizes, solver):
+    X, y = sample(RegMLPRegressor)
+    network = RegMLPRegressor(
+        sizes, penalty="l1", solver=solver, learning_rate_init=0.01, random_state=0
+    )
+    with pytest.warns(
+        UserWarning, match=r"path predicts a constant: .* from 1e\+03 on"
+    ):
+        reg_mlp_path(network, X, y, reg_lambdas=[1e3, 1e4])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        reg_mlp_path(network, X, y, reg_lambdas=[1e-3, 1e4])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "params"),
+    [
+        ((2, 2), {"solver": "rmsprop", "learning_rate_init": 1e300}),
+        ((2, 2), {"solver": "adam", "learning_rate_init": 1e300}),
+        ((), {"loss": "gamma", "learning_rate_init": 1e3}),
+        ((4,), {"loss": "poisson", "learning_rate_init": 1e3}),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_last_step_that_goes_astray_is_an_error(sizes, params, method):
+    # Its loss is not among those of the batches, each taken before its step.
+    X, y = sample(RegMLPRegressor)
+    model = RegMLPRegressor(sizes, max_iter=1, random_state=0, **params)
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        getattr(model, method)(X, np.abs(y) + 0.1)
+    assert not hasattr(model, "coefs_")

@@ -90,7 +90,7 @@ BAD_VALUES = {
     "max_fun": NOT_COUNT,
     "tol": NOT_NONNEGATIVE,
     "shuffle": NOT_BOOL,
-    "random_state": ["zero", 1.5, -1],
+    "random_state": ["zero", 1.5, -1, True],
     "early_stopping": NOT_BOOL,
     "validation_fraction": [0.0, 1.0, -0.1, NAN, 5, "0.1", None],
     "n_iter_no_change": [0, -1, 1.5, NAN, -INF, "10", None],

@@ -260,8 +260,10 @@ class Case:
 
     def check_fitted(self, model, X):
         curves = [model.loss_curve_, model.data_loss_curve_, model.penalty_curve_]
-        for values in (*model.coefs_, *model.intercepts_, *curves):
-            if not np.isfinite(values).all():
+        ends = [curve[-1] for curve in curves]
+        # On the way, an objective may have been too large for a float, but never NaN.
+        for values in (*model.coefs_, *model.intercepts_, ends):
+            if not np.isfinite(values).all() or np.isnan(np.concatenate(curves)).any():
                 self.find("finite", "weights or curves of a fit that returned")
                 return
         methods = ["predict_proba"] if is_classifier(model) else ["predict"]
