@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _export
+from skreg._callbacks import CallbackSupportMixin
 from skreg._fitted import Fitted, as_estimator
 from skreg._repr import DocumentationLinks
 from skreg._rows import read_X
@@ -96,7 +97,7 @@ def _one_or_all(values):
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-class BaseRegMLP(DocumentationLinks, BaseEstimator):
+class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
     """Base of classifier and regressor, which add parameters and predictions.
 
     `fit` leaves one value, `fitted_`, of which all other attributes are readings.

@@ -296,8 +296,9 @@ def reg_mlp_path(
         warn(
             f"Every network of the path predicts a constant: reg_lambdas from "
             f"{path.reg_lambdas.min():.3g} on leave no weights between inputs and "
-            "outputs. Extend 'reg_lambdas' to smaller values, unless X tells nothing "
-            "of y."
+            "outputs. Extend 'reg_lambdas' to smaller values, or scale the data, "
+            "unless X tells nothing of y.",
+            ConvergenceWarning,
         )
     return path
 

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
+from skreg._callbacks import Report, with_callbacks
 from skreg._engines import _device
 from skreg._fitted import _LONGEST_STREAM, Fitted, History, as_estimator
 from skreg._matrix import engine_matrix
@@ -24,7 +25,7 @@ from skreg._rows import (
 )
 from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._deterministic import Deterministic
-from skreg._solvers._result import Status
+from skreg._solvers._result import Result, Status
 from skreg._solvers._stochastic import Stochastic
 from skreg._solvers._stopping import Monitor
 from skreg._split import split_rows
@@ -73,6 +74,8 @@ class Training:
         The fit that this one continues.
     is_stream : bool
         Whether it is one epoch of a stream.
+    report : Report or None
+        Tells the callbacks of the estimator, if it has any.
     """
 
     problem: Problem
@@ -90,10 +93,14 @@ class Training:
     verbose: bool
     previous: Fitted | None = None
     is_stream: bool = False
+    report: Report | None = None
 
     def monitor(self):
         """A new `Monitor`; in a stream, one that goes on where the last one ended."""
-        monitor = Monitor(self.tol, self.n_iter_no_change, self.validate, self.verbose)
+        on_epoch = None if self.report is None else self._tell
+        monitor = Monitor(
+            self.tol, self.n_iter_no_change, self.validate, self.verbose, on_epoch
+        )
         if self.previous is not None and self.is_stream:
             best = self.previous.best_loss
             monitor.best_loss = np.inf if best is None else best
@@ -108,6 +115,16 @@ class Training:
             self.problem, lam, self.theta, self.rng, monitor, state
         )
         return result, monitor
+
+    def _tell(self, n_iter, theta, history, monitor):
+        """Tell the callbacks of an epoch; return whether one wants to stop here."""
+
+        def fitted():
+            curves = {name: list(values) for name, values in history.items()}
+            result = Result(theta.copy(), n_iter, Status.STOPPED, curves)
+            return self.record(result, monitor)
+
+        return self.report.done("epoch", fitted)
 
     def fitted(self, result, monitor):
         """The value that a result amounts to.
@@ -161,6 +178,7 @@ class Training:
         )
 
 
+@with_callbacks
 def train(
     estimator,
     X,
@@ -206,6 +224,9 @@ def train(
                 "partial_fit: one batch does not know the shares of the classes. Pass "
                 "a dict of weights, or sample_weight."
             )
+        report = Report.of(
+            estimator, X, y, sample_weight, 1 if is_stream else estimator.max_iter
+        )
         known = (None, None) if previous is None else (previous.header, previous.task)
         X, y, header = read_X_y(estimator, X, y, known[0])
         weights = read_weights(sample_weight, X.shape[0])
@@ -222,7 +243,11 @@ def train(
             inputs=inputs,
             is_stream=is_stream,
         )
-        return solve(training, estimator)
+        training = replace(training, report=report)
+        fitted = solve(training, estimator)
+        if report is not None:
+            report.end(lambda: fitted)
+    return fitted
 
 
 def solve(training, estimator):
@@ -543,8 +568,9 @@ def warn_after(training, estimator, result, fitted, loss):
     elif not training.is_stream and is_null_model(training.problem.data, fitted):
         warn(
             f"The network predicts a constant: reg_lambda={estimator.reg_lambda!r} "
-            "leaves no weights between inputs and outputs. Lower it, unless X tells "
-            "nothing of y."
+            "leaves no weights between inputs and outputs. Lower it, or scale the "
+            "data, unless X tells nothing of y.",
+            ConvergenceWarning,
         )
     elif status is Status.MAX_ITER and not training.is_stream:
         warn(

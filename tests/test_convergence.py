@@ -455,14 +455,15 @@ def test_a_strength_that_leaves_nothing_is_named(kind, penalty, solver):
     X, y = sample(kind)
     params = {"penalty": penalty, "solver": solver, "max_iter": 500, "random_state": 0}
     huge = kind(4, reg_lambda=HUGE[penalty, solver], **params)
-    with pytest.warns(UserWarning, match="predicts a constant: reg_lambda=1") as caught:
+    with pytest.warns(
+        ConvergenceWarning, match="predicts a constant: reg_lambda=1"
+    ) as caught:
         huge.fit(X, y)
     assert len(caught) == 1
     predicted = huge.predict(X)
     assert_allclose(predicted, predicted[0])
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("error", "(?s).*predicts a constant")
         kind(4, reg_lambda=1e-4, **params).fit(X, y)
 
 
@@ -471,8 +472,7 @@ def test_a_strength_that_leaves_nothing_is_named(kind, penalty, solver):
 def test_a_constant_that_is_right_is_no_cause_for_a_warning(penalty, solver):
     X, _ = sample(RegMLPRegressor)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("error", "(?s).*predicts a constant")
         model = RegMLPRegressor(4, penalty=penalty, solver=solver, random_state=0)
         model.fit(X, np.zeros(len(X)))
 
@@ -489,8 +489,7 @@ def test_paths_of_constants_say_so(sizes, solver):
     ):
         reg_mlp_path(network, X, y, reg_lambdas=[1e3, 1e4])
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("error", "(?s).*predicts a constant")
         reg_mlp_path(network, X, y, reg_lambdas=[1e-3, 1e4])
 
 

@@ -638,6 +638,7 @@ def test_difficult_inputs_converge_or_warn(name, hidden, penalty):
         assert model.loss_ - exact.loss_ <= (2e-3 * null if null > 0 else 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The network predicts a constant")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("penalty", ["l1", "l2", None])
 @pytest.mark.parametrize("hidden", [(), (5,)], ids=str)

@@ -24,6 +24,7 @@ LAYERS = [
         "_lambda",
         "_optimizers",
         "_threads",
+        "_callbacks",
         "_compat",
         "_docs",
         "_split",

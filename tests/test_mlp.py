@@ -28,10 +28,7 @@ from skreg._split import split_rows
 from skreg.losses import REGRESSION_LOSSES
 from skreg.penalties import L1, MCP, GroupLasso
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:The network predicts a constant"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 STOCHASTIC = ["sgd", "rmsprop", "adam"]
 SOLVERS = [*STOCHASTIC, "lbfgs"]

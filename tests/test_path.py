@@ -42,10 +42,7 @@ from skreg import (
 from skreg._walk import Walk
 from skreg.penalties import L1, L2, MCP, GroupLasso
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:.*predicts a constant"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 EXACT = {"solver": "lbfgs", "tol": 1e-9, "max_iter": 10_000}
 TANH = {"activation": "tanh", "solver": "lbfgs", "max_iter": 1000, "random_state": 0}

@@ -64,18 +64,18 @@ class Deterministic:
         center = problem.data.input_mean if free else np.zeros(network.units[0])
         objective = Centered(problem.composite(lam), network, center)
         complete = start = objective.enter(theta0)
+        n_complete = 0
 
         def record(theta, value, kink, n_iter):
-            nonlocal complete
+            nonlocal complete, n_complete
             penalty = objective.penalty_value(theta, kink)
-            data_loss = value - penalty
-            original = objective.leave(theta) if watches else None
-            ceased = monitor.update(n_iter, data_loss + penalty, original, history)
-            history["data_loss"].append(data_loss)
+            history["data_loss"].append(value - penalty)
             history["penalty"].append(penalty)
-            complete = theta
+            original = objective.leave(theta) if monitor.reads_theta else None
+            ceased = monitor.update(n_iter, value, original, history)
+            complete, n_complete = theta, n_complete + 1
             # Without scores to watch, the solver knows better when to stop.
-            return ceased and watches
+            return (ceased and watches) or monitor.is_stopped
 
         result = prox_lbfgs(
             objective,
@@ -96,12 +96,12 @@ class Deterministic:
             callback=record,
             judged_gradient=objective.original_gradient,
         )
-        n_complete = len(history["data_loss"])
         if result.status is Status.INTERRUPTED:
             if n_complete == 0:
                 raise KeyboardInterrupt
             result.theta, result.n_iter = complete, n_complete
-            del history["validation_scores"][n_complete:]
+            for values in history.values():
+                del values[n_complete:]
         if np.array_equal(result.theta, start):
             result.theta = theta0.astype(np.float64)  # without rounding
         else:

@@ -143,6 +143,9 @@ class Stochastic:
                 if diverged:
                     status = Status.NON_FINITE
                     break
+                if monitor.is_stopped:
+                    status = Status.STOPPED
+                    break
                 if ceased:
                     state, goes_on = self._lower_rate(state, monitor)
                     if not goes_on:

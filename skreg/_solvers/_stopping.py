@@ -17,9 +17,14 @@ class Monitor:
         the training objective.
     verbose : bool or int
         Whether to print a line per epoch.
+    on_epoch : callable or None
+        Called after each epoch with (n_iter, theta, history, monitor); where it returns
+        True, training stops.
 
     Attributes
     ----------
+    is_stopped : bool
+        Whether `on_epoch` has asked for an end.
     best_loss, best_score : float
         Best values so far.
     best_theta : ndarray or None
@@ -28,11 +33,15 @@ class Monitor:
         Epochs without improvement, in a row. What is not finite is no improvement.
     """
 
-    def __init__(self, tol, n_iter_no_change, validate=None, verbose=False):
+    def __init__(
+        self, tol, n_iter_no_change, validate=None, verbose=False, on_epoch=None
+    ):
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.validate = validate
         self.verbose = verbose
+        self.on_epoch = on_epoch
+        self.is_stopped = False
         self.best_loss = np.inf
         self.best_score = -np.inf
         self.best_theta = None
@@ -42,6 +51,11 @@ class Monitor:
     def criterion(self):
         """What is watched, for messages."""
         return "Training loss" if self.validate is None else "Validation score"
+
+    @property
+    def reads_theta(self):
+        """Whether `update` needs the parameters."""
+        return self.validate is not None or self.on_epoch is not None
 
     @property
     def has_no_score(self):
@@ -76,6 +90,8 @@ class Monitor:
             if score > self.best_score:
                 self.best_score, self.best_theta = score, theta.copy()
         self.count = 0 if improves else self.count + 1
+        if self.on_epoch is not None:
+            self.is_stopped = bool(self.on_epoch(n_iter, theta, history, self))
         return self.count > self.n_iter_no_change
 
     def announce(self, action):

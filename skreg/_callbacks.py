@@ -1,0 +1,113 @@
+"""Callbacks of scikit-learn, from 1.9 on, whose interface is experimental.
+
+Nothing else knows it. Contexts are made only where callbacks are set: they cost about
+as much as an epoch of a small network.
+"""
+
+import sklearn
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn below 1.9
+
+    class CallbackSupportMixin:
+        """Says what callbacks need."""
+
+        def set_callbacks(self, *callbacks):
+            """Refuse callbacks.
+
+            Parameters
+            ----------
+            *callbacks : callback instances
+                Of scikit-learn.
+
+            Raises
+            ------
+            ImportError
+                Says which version of scikit-learn has callbacks.
+            """
+            raise ImportError(
+                "set_callbacks needs scikit-learn >= 1.9. This is scikit-learn "
+                f"{sklearn.__version__}."
+            )
+
+    def with_callbacks(method):
+        """Return the method as it is."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "Report", "with_callbacks"]
+
+
+class Report:
+    """What the callbacks of an estimator hear of one fit and the tasks in it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With callbacks, in a function that `with_callbacks` decorates.
+    context : sklearn.callback.CallbackContext
+        Of the task that this report is of.
+    data : dict
+        X, y and metadata, in the user's terms.
+    """
+
+    def __init__(self, estimator, context, data):
+        self._estimator, self._context, self._data = estimator, context, data
+        context.call_on_fit_task_begin(estimator=estimator, **data)
+
+    @classmethod
+    def of(cls, estimator, X, y, sample_weight, n_tasks):
+        """Report of a fit that begins; None where the estimator has no callbacks.
+
+        Parameters
+        ----------
+        estimator : estimator
+        X, y, sample_weight
+            As of its `fit`.
+        n_tasks : int or None
+            The most tasks that the fit may consist of, such as epochs.
+
+        Returns
+        -------
+        Report or None
+        """
+        if not getattr(estimator, "_skl_callbacks", None):
+            return None
+        context = estimator._init_callback_context(max_subtasks=n_tasks)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        return cls(estimator, context, {"X": X, "y": y, "metadata": metadata})
+
+    def done(self, name, fitted):
+        """Tell of a task within, one after the other, that has ended.
+
+        Parameters
+        ----------
+        name : str
+            Of the task, such as "epoch".
+        fitted : callable
+            Returns the `Fitted` that there would be if the fit stopped here. It is only
+            called where a callback asks.
+
+        Returns
+        -------
+        bool
+            Whether a callback wants the fit to stop.
+        """
+        task = Report(self._estimator, self._context.subcontext(name), self._data)
+        return task.end(fitted)
+
+    def end(self, fitted):
+        """Tell that the task has ended; as `done`."""
+        return self._context.call_on_fit_task_end(
+            estimator=self._estimator,
+            reconstruction_attributes=lambda: _attributes(fitted()),
+            **self._data,
+        )
+
+
+def _attributes(fitted):
+    attributes = {"fitted_": fitted, "n_features_in_": fitted.header.n_features}
+    if fitted.header.names is not None:
+        attributes["feature_names_in_"] = fitted.header.names
+    return attributes
