@@ -307,7 +307,9 @@ def stability_selection(
         jobs = [delayed(_masks)(*fold, half) for half in _halves(rows, n_pairs, rng)]
         # Threads, whatever the backend: the compiled core releases the GIL.
         done = Parallel(n_jobs=n_jobs, require="sharedmem")(jobs)
-    warn_unconverged(*np.sum([walk.count, *(count for _, count in done)], 0), network)
+    counts = [walk.count, *(count for _, count in done)]
+    n_unconverged, n_fits = np.sum(counts, axis=0)
+    warn_unconverged(n_unconverged, n_fits, network)
     result = _summary(grid, [masks for masks, _ in done], is_penalized, header, rule)
     if not result._range.any():
         warn(

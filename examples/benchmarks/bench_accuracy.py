@@ -14,10 +14,10 @@ rows, at most 1500, for training, and at most 4000 others for the test, inputs a
 target values standardized by the training rows. It prints the loss on the test rows
 (log-loss; root mean squared error in standard deviations of y), accuracy, inputs kept,
 and processor time of `fit`. Whatever a contender chooses, it chooses on training rows.
-Then "skreg recommended" is compared with each of the others: the geometric mean of the
-ratios of losses over the sets; sets won, tied and lost (tied: the mean difference over
-the splits is within its standard error; one split has none, so only equal losses tie);
-and the ratio of processor times.
+Then "skreg auto" (stack and folds) and "skreg recommended" are compared with the
+others: the geometric mean of the ratios of losses over the sets; sets won, tied and
+lost (tied: the mean difference over the splits is within its standard error; one split
+has none, so only equal losses tie); and the ratio of processor times.
 
 ``published`` repeats 50 published splits of five sets (``published/*.npz``, with the
 accuracies of eight methods on each) and prints mean accuracy and inputs kept, and the
@@ -30,14 +30,18 @@ predictions are from the function.
 
 RealMLP-TD (``pip install pytabkit``) and LassoNet (``pip install lassonet``) are left
 out where they are not installed. ``--quick`` takes few sets, one split, and small
-searches.
+searches. With ``--results FILE``, each fit adds a line of JSON to the file, and what is
+there is read and not fitted again: a run that was cut goes on.
 """
 
 import argparse
+import json
 import os
 import time
 import warnings
+from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +63,7 @@ from skreg import (
     RegMLPClassifierCV,
     RegMLPRegressor,
     RegMLPRegressorCV,
+    stability_selection,
 )
 
 QUICK_SETS = ["saheart", "tecator"]
@@ -125,6 +130,20 @@ def skreg_recommended(is_classifier, seed, quick):
     )
 
 
+def skreg_auto(refit):
+    """Everything chosen by one call: penalty, network, solver and lambda."""
+
+    def contender(is_classifier, seed, quick):
+        return (RegMLPClassifierCV if is_classifier else RegMLPRegressorCV)(
+            param_grid="auto",
+            refit=refit,
+            cv=3 if quick else None,
+            random_state=seed,
+        )
+
+    return contender
+
+
 CONTENDERS = {
     "sklearn default": sklearn_default,
     "sklearn tuned": sklearn_tuned,
@@ -133,7 +152,10 @@ CONTENDERS = {
     "LassoNetCV": lassonet,
     "skreg default": skreg_default,
     "skreg recommended": skreg_recommended,
+    "skreg auto folds": skreg_auto("folds"),
+    "skreg auto stack": skreg_auto("stack"),
 }
+OURS = ["skreg auto stack", "skreg auto folds", "skreg recommended"]  # are compared
 PACKAGES = {"RealMLP-TD": "pytabkit", "LassoNetCV": "lassonet"}  # others: always there
 
 
@@ -144,6 +166,25 @@ def installed(labels):
             yield label
         else:
             print(f"{label} is left out: {package} is not installed")
+
+
+class Results:
+    """Results of single fits by (part, set, contender, split), also in a file."""
+
+    def __init__(self, path):
+        self.path, self.known = path, {}
+        if path is not None and path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            self.known = {tuple(key): row for key, row in map(json.loads, lines)}
+
+    def of(self, *key, measure):
+        """What `measure()` returns, a list of numbers, unless it is known."""
+        if key not in self.known:
+            self.known[key] = [float(value) for value in measure()]
+            if self.path is not None:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([key, self.known[key]]) + "\n")
+        return self.known[key]
 
 
 def timed_fit(model, X, y):
@@ -210,66 +251,68 @@ def judge(model, X, y, is_classifier):
     return loss, np.mean(probabilities.argmax(axis=1) == y)
 
 
-def tabular(args):
-    labels = list(installed(args.contenders))
+def measure_tabular(label, split, file, quick):
+    """Return loss, accuracy, inputs kept and seconds."""
+    X, y, X_test, y_test, is_classifier = tabular_split(file, split)
+    model = CONTENDERS[label](is_classifier, split, quick)
+    seconds = timed_fit(model, X, y)
+    loss, accuracy = judge(model, X_test, y_test, is_classifier)
+    return loss, accuracy, selected(model, X.shape[1]).sum(), seconds
+
+
+def tabular(args, results):
+    labels = list(installed(args.contenders or CONTENDERS))
     files = sorted((data_folder() / "tabular").glob("*.npz"))
     files = [file for file in files if not args.sets or file.stem in args.sets]
     print(f"{'set':30}{'contender':20}{'loss':>8}{'±':>7}", end="")
     print(f"{'accuracy':>10}{'inputs':>8}{'seconds':>9}")
     losses, seconds = {}, {}  # (set, contender): one value per split
-    for file in files:
-        splits = [tabular_split(file, split) for split in range(args.splits)]
-        for label in labels:
-            rows = []
-            for seed, (X, y, X_test, y_test, is_classifier) in enumerate(splits):
-                model = CONTENDERS[label](is_classifier, seed, args.quick)
-                elapsed = timed_fit(model, X, y)
-                loss, accuracy = judge(model, X_test, y_test, is_classifier)
-                rows.append(
-                    (loss, accuracy, selected(model, X.shape[1]).sum(), elapsed)
-                )
-            rows = np.array(rows)
-            losses[file.stem, label], seconds[file.stem, label] = rows[:, 0], rows[:, 3]
-            loss, error = mean_and_error(rows[:, 0])
-            _, accuracy, n_inputs, elapsed = rows.mean(axis=0)
-            print(
-                f"{file.stem:30}{label:20}{loss:8.3f}{error:7.3f}"
-                f"{accuracy:10.3f}{n_inputs:8.1f}{elapsed:9.1f}",
-                flush=True,
+    for file, label in product(files, labels):
+        rows = [
+            results.of(
+                "tabular",
+                file.stem,
+                label,
+                split,
+                measure=partial(measure_tabular, label, split, file, args.quick),
             )
-    if "skreg recommended" in labels:
-        names = [file.stem for file in files]
-        compare(
-            names,
-            losses,
-            seconds,
-            [lab for lab in labels if lab != "skreg recommended"],
+            for split in range(args.splits)
+        ]
+        rows = np.array(rows)
+        losses[file.stem, label], seconds[file.stem, label] = rows[:, 0], rows[:, 3]
+        loss, error = mean_and_error(rows[:, 0])
+        _, accuracy, n_inputs, elapsed = rows.mean(axis=0)
+        print(
+            f"{file.stem:30}{label:20}{loss:8.3f}{error:7.3f}"
+            f"{accuracy:10.3f}{n_inputs:8.1f}{elapsed:9.1f}",
+            flush=True,
         )
+    for ours in OURS:
+        if ours in labels:
+            others = [label for label in labels if label not in OURS]
+            compare([file.stem for file in files], losses, seconds, ours, others)
 
 
-def compare(names, losses, seconds, others):
-    print(
-        f"\n{'skreg recommended against':20}{'loss ratio':>12}{'won':>6}{'tied':>6}",
-        end="",
-    )
+def compare(names, losses, seconds, ours, others):
+    """Print how one contender does against others, over sets and splits."""
+    print(f"\n{ours + ' against':26}{'loss ratio':>12}{'won':>6}{'tied':>6}", end="")
     print(f"{'lost':>6}{'time ratio':>12}")
     for label in others:
         ratios, outcomes = [], []
         for name in names:
-            ours, theirs = losses[name, "skreg recommended"], losses[name, label]
+            mine, theirs = losses[name, ours], losses[name, label]
             # losses of 0 up to rounding count as 1e-3, or one set would rule the mean
-            ratios.append(max(ours.mean(), 1e-3) / max(theirs.mean(), 1e-3))
-            difference, error = mean_and_error(ours - theirs)
+            ratios.append(max(mine.mean(), 1e-3) / max(theirs.mean(), 1e-3))
+            difference, error = mean_and_error(mine - theirs)
             tied = abs(difference) <= np.nan_to_num(error)
             outcomes.append("tied" if tied else "won" if difference < 0 else "lost")
-        time_ratio = sum(
-            seconds[name, "skreg recommended"].sum() for name in names
-        ) / sum(seconds[name, label].sum() for name in names)
-        print(f"{label:26}{np.exp(np.mean(np.log(ratios))):12.2f}", end="")
-        print(
-            "".join(f"{outcomes.count(o):6d}" for o in ("won", "tied", "lost")), end=""
+        mine, theirs = (
+            sum(seconds[name, who].sum() for name in names) for who in (ours, label)
         )
-        print(f"{time_ratio:12.2f}")
+        print(f"{label:26}{np.exp(np.mean(np.log(ratios))):12.3f}", end="")
+        counts = (outcomes.count(outcome) for outcome in ("won", "tied", "lost"))
+        print("".join(f"{count:6d}" for count in counts), end="")
+        print(f"{mine / theirs:12.3f}")
 
 
 # Published splits
@@ -281,10 +324,22 @@ def published_contenders(seed, quick):
     return {
         "skreg recommended": skreg_recommended(True, seed, quick),
         "skreg 1-SE": RegMLPClassifierCV((20,), selection="1se", **common),
+        "skreg auto": skreg_auto("folds")(True, seed, quick),
     }
 
 
-def published(args):
+def measure_published(label, seed, X, y, quick):
+    """Return accuracy, inputs kept and seconds."""
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=2 / 3, random_state=seed, shuffle=True, stratify=y
+    )
+    model = published_contenders(seed, quick)[label]
+    seconds = timed_fit(model, X_train, y_train)
+    accuracy = np.mean(model.predict(X_test) == y_test)
+    return accuracy, selected(model, X.shape[1]).sum(), seconds
+
+
+def published(args, results):
     print(f"{'set':16}{'contender':18}{'accuracy':>9}{'inputs':>8}", end="")
     print(f"{'- LassoNet':>12}{'±':>7}{'seconds':>9}")
     for file in sorted((data_folder() / "published").glob("*.npz")):
@@ -299,25 +354,25 @@ def published(args):
             }
         for label, accuracy in theirs.items():
             print(f"{file.stem:16}{label:18}{100 * accuracy.mean():9.1f}")
-        results = {}
-        for seed in range(args.splits):
-            X_train, X_test, y_train, y_test = train_test_split(
-                X, y, train_size=2 / 3, random_state=seed, shuffle=True, stratify=y
-            )
-            for label, model in published_contenders(seed, args.quick).items():
-                elapsed = timed_fit(model, X_train, y_train)
-                accuracy = np.mean(model.predict(X_test) == y_test)
-                n_inputs = selected(model, X.shape[1]).sum()
-                results.setdefault(label, []).append((accuracy, n_inputs, elapsed))
-        for label, rows in results.items():
-            accuracy, n_inputs, elapsed = np.transpose(rows)
+        for label in args.contenders or published_contenders(0, args.quick):
+            rows = [
+                results.of(
+                    "published",
+                    file.stem,
+                    label,
+                    seed,
+                    measure=partial(measure_published, label, seed, X, y, args.quick),
+                )
+                for seed in range(args.splits)
+            ]
+            accuracy, n_inputs, seconds = np.transpose(rows)
             difference, error = mean_and_error(
                 100 * (accuracy - theirs["LassoNet"][: args.splits])
             )
             print(
                 f"{file.stem:16}{label:18}{100 * accuracy.mean():9.1f}"
                 f"{n_inputs.mean():8.1f}{difference:12.1f}{error:7.1f}"
-                f"{elapsed.mean():9.1f}",
+                f"{seconds.mean():9.1f}",
                 flush=True,
             )
 
@@ -345,40 +400,81 @@ def synthetic_rows(n, n_inputs, n_true, seed):
     return X, (y - mean) / std, X_test, (f_test - mean) / std
 
 
+class Stable:
+    """A network on the inputs that stability selection finds."""
+
+    def __init__(self, network, search, n_pairs):
+        self.network, self.search, self.n_pairs = network, search, n_pairs
+
+    def fit(self, X, y):
+        result = stability_selection(
+            self.network, X, y, n_pairs=self.n_pairs, max_false=2.0, random_state=0
+        )
+        self.mean, self.selected_features_ = y.mean(), result.selected_features_
+        if self.selected_features_.any():
+            self.search.fit(X[:, self.selected_features_], y)
+        return self
+
+    def predict(self, X):
+        if not self.selected_features_.any():
+            return np.full(len(X), self.mean)
+        return self.search.predict(X[:, self.selected_features_])
+
+
 def synthetic_contenders(seed, quick):
     common = dict(activation="tanh", penalty="group_lasso", solver="lbfgs")
-    common |= dict(max_iter=1000, cv=2 if quick else 5, random_state=seed)
+    common |= dict(max_iter=1000, random_state=seed)
+    network = RegMLPRegressor((20,), **common)
+    common["cv"] = 2 if quick else 5
     contenders = {
         "skreg group lasso": RegMLPRegressorCV((20,), **common),
+        "skreg 1-SE": RegMLPRegressorCV((20,), selection="1se", **common),
+        "skreg stability": Stable(
+            network, RegMLPRegressorCV((20,), **common), 5 if quick else 50
+        ),
     }
     if find_spec("lassonet"):
         contenders["LassoNetCV"] = lassonet(False, seed, quick)
     return contenders
 
 
-def synthetic(args):
+def measure_synthetic(label, seed, n_true, n_inputs, quick):
+    """Return false share, power, inputs selected, error and seconds."""
+    X, y, X_test, f_test = synthetic_rows(300, n_inputs, n_true, seed)
+    model = synthetic_contenders(seed, quick)[label]
+    seconds = timed_fit(model, X, y)
+    kept = selected(model, n_inputs)
+    error = root_mean_squared_error(f_test, np.ravel(model.predict(X_test)))
+    false_share = kept[n_true:].sum() / max(kept.sum(), 1)
+    return false_share, kept[:n_true].mean(), kept.sum(), error, seconds
+
+
+def synthetic(args, results):
     print(
         f"{'inputs':12}{'contender':20}{'false share':>12}{'±':>6}{'power':>7}", end=""
     )
     print(f"{'selected':>10}{'error':>8}{'seconds':>9}")
     for n_true, n_inputs in [(5, 40), (15, 60)]:
-        results = {}
-        for seed in range(args.splits):
-            X, y, X_test, f_test = synthetic_rows(300, n_inputs, n_true, seed)
-            for label, model in synthetic_contenders(seed, args.quick).items():
-                elapsed = timed_fit(model, X, y)
-                kept = selected(model, n_inputs)
-                error = root_mean_squared_error(f_test, np.ravel(model.predict(X_test)))
-                false_share = kept[n_true:].sum() / max(kept.sum(), 1)
-                row = false_share, kept[:n_true].mean(), kept.sum(), error, elapsed
-                results.setdefault(label, []).append(row)
-        for label, rows in results.items():
+        name = f"{n_true} of {n_inputs}"
+        for label in args.contenders or synthetic_contenders(0, args.quick):
+            rows = [
+                results.of(
+                    "synthetic",
+                    name,
+                    label,
+                    seed,
+                    measure=partial(
+                        measure_synthetic, label, seed, n_true, n_inputs, args.quick
+                    ),
+                )
+                for seed in range(args.splits)
+            ]
             false_share, standard_error = mean_and_error([row[0] for row in rows])
-            _, power, n_kept, error, elapsed = np.mean(rows, axis=0)
+            _, power, n_kept, error, seconds = np.mean(rows, axis=0)
             print(
-                f"{f'{n_true} of {n_inputs}':12}{label:20}{false_share:12.2f}"
+                f"{name:12}{label:20}{false_share:12.2f}"
                 f"{standard_error:6.2f}{power:7.2f}{n_kept:10.1f}{error:8.3f}"
-                f"{elapsed:9.1f}",
+                f"{seconds:9.1f}",
                 flush=True,
             )
 
@@ -394,19 +490,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--sets", nargs="+", help="names of sets, default: all")
-    parser.add_argument(
-        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)
-    )
+    parser.add_argument("--contenders", nargs="+", help="default: all of the part")
     parser.add_argument("--splits", type=int, help="splits or seeds, default: 3, 50, 8")
+    parser.add_argument("--results", type=Path, help="file of results, to go on with")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    if args.quick and args.results:
+        parser.error("--results are those of full runs, without --quick")
     run, n_splits = PARTS[args.part]
     args.splits = args.splits or (1 if args.quick else n_splits)
     if args.quick and not args.sets:
         args.sets = {"tabular": QUICK_SETS, "published": ["wine"]}.get(args.part)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        run(args)
+        run(args, Results(args.results))
 
 
 if __name__ == "__main__":
