@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _export
+from skreg._arrays import like
 from skreg._callbacks import CallbackSupportMixin
 from skreg._fitted import Fitted, as_estimator
 from skreg._repr import DocumentationLinks
@@ -177,7 +178,7 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
             precision of the fitted weights.
         """
         raw = self._raw_predict(X)
-        return self.fitted_.task.decode(raw)
+        return like(X, self.fitted_.task.decode(raw))
 
     # Fitted attributes ---------------------------------------------------------------
 

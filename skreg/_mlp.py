@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from skreg import _docs
+from skreg._arrays import like
 from skreg._base import BaseRegMLP, _attribute, can_stream
 from skreg._training import train
 from skreg._typing import (
@@ -160,9 +161,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`; for multilabel, the probability of each label.
         """
-        raw = self._raw_predict(X)
-        task: Any = self.fitted_.task  # of a classifier
-        return task.probabilities(raw)
+        return like(X, self._probabilities(X))
 
     def predict_log_proba(self, X: Matrix) -> Array:
         """Predict logarithms of class probabilities.
@@ -178,7 +177,12 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             As `predict_proba`, in logarithms; -inf where a probability underflows.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+            return like(X, np.log(self._probabilities(X)))
+
+    def _probabilities(self, X):
+        raw = self._raw_predict(X)
+        task: Any = self.fitted_.task  # of a classifier
+        return task.probabilities(raw)
 
     def decision_function(self, X: Matrix) -> Array:
         """Raw predictions: log-odds, or unnormalized logarithms of probabilities.
@@ -194,7 +198,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
             One column is returned as a vector, for two classes.
         """
         raw = self._raw_predict(X)
-        return raw.ravel() if raw.shape[1] == 1 else raw
+        return like(X, raw.ravel() if raw.shape[1] == 1 else raw)
 
     classes_: Array | list[Array] = _attribute(
         lambda f: f.task.classes, "Class labels; for multilabel, the column numbers."
@@ -330,7 +334,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
             In the precision of the fitted weights.
         """
         raw = self._raw_predict(X)
-        return self.fitted_.task.decode(raw)
+        return like(X, self.fitted_.task.decode(raw))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

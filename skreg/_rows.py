@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
+from skreg._arrays import as_numpy
 from skreg._matrix import checked_sparse, engine_matrix, take_inputs
 
 _CHECKS = {"accept_sparse": "csr", "order": "C"}
@@ -73,7 +74,7 @@ def _readable(X):
     types = getattr(X, "dtypes", getattr(getattr(X, "schema", None), "types", ()))
     if np.iterable(types) and {str(t) for t in types} <= _SINGLE and len(types):
         return X, np.float32
-    return checked_sparse(X), (np.float64, np.float32)
+    return checked_sparse(as_numpy(X)), (np.float64, np.float32)
 
 
 def read_X_y(estimator, X, y, header=None):
@@ -106,7 +107,7 @@ def read_X_y(estimator, X, y, header=None):
     X, y = validate_data(
         reader,
         X,
-        checked_sparse(y, "y"),
+        checked_sparse(as_numpy(y, "y"), "y"),
         reset=header is None,
         multi_output=True,
         dtype=dtype,
@@ -156,6 +157,7 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
     ValueError
         If they are of the wrong length, negative or not finite.
     """
+    sample_weight = as_numpy(sample_weight, name)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(
@@ -276,6 +278,7 @@ def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):
         X = read_X(twin, X_val)
     except (ValueError, TypeError) as error:
         raise type(error)(f"X_val: {error}") from error
+    y_val = as_numpy(y_val, "y_val")
     check_consistent_length(X, checked_sparse(y_val, "y_val"))
     weights = read_weights(sample_weight_val, X.shape[0], "sample_weight_val")
     return Rows.of(task, X, y_val, weights, "y_val")

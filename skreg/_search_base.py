@@ -25,6 +25,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
+from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
 from skreg._choice import Plan, choose, mean_of_folds, out_of_fold, path_of
 from skreg._crossval import Data, takes_weights
@@ -141,7 +142,7 @@ class SearchCV(BaseRegMLP):
     def _search(self, X, y, sample_weight, params):
         """Fitted attributes by name, the header of X, and the count of fits."""
         self._check_search_parameters()
-        given = indexable(X, y)
+        given = indexable(as_numpy(X), as_numpy(y, "y"))
         X, y, header = read_X_y(self, X, y)
         weights = read_weights(sample_weight, X.shape[0])
         network = self._network()

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
+from skreg._arrays import as_numpy
 from skreg._callbacks import Report, with_callbacks
 from skreg._engines import _device
 from skreg._fitted import _LONGEST_STREAM, Fitted, History, as_estimator
@@ -232,6 +233,7 @@ def train(
         weights = read_weights(sample_weight, X.shape[0])
         if previous is not None and not is_stream:
             check_continued_labels(previous.task, y)
+        classes = as_numpy(classes, "classes")
         task = task_of(estimator, y, weights, known=known[1], classes=classes)
         training = prepare(
             estimator,

@@ -14,7 +14,16 @@ ROOT = Path(skreg.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = [
-    {"_core", "_forms", "_groups", "_numbers", "_matrix", "_repr", "_warnings"},
+    {
+        "_arrays",
+        "_core",
+        "_forms",
+        "_groups",
+        "_numbers",
+        "_matrix",
+        "_repr",
+        "_warnings",
+    },
     {
         "losses",
         "_penalty",
