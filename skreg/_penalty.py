@@ -55,6 +55,9 @@ class Penalty(DocumentationLinks, BaseEstimator):
     has_metric_prox : bool
         `prox` accepts an array of steps, as adaptive solvers (Adam, RMSProp) need.
         False unless declared by the class.
+    degree : float or None
+        The value at cW, for any c > 0, is that at W times c to this power; None unless
+        declared by the class.
     has_gradient, has_shrink : bool
         The class defines the method.
 
@@ -84,6 +87,7 @@ class Penalty(DocumentationLinks, BaseEstimator):
     is_convex = False
     is_separable = False
     has_metric_prox = False
+    degree: float | None = None
 
     @property
     def has_gradient(self) -> bool:

@@ -538,6 +538,8 @@ def warn_before(training, estimator, lam):
     """Warn where penalties or rates cannot do what they are meant to."""
     penalties = training.problem.penalties
     validation.warn_if_vacuous(penalties, lam)
+    if "decoupled" not in training.modes:  # which does not minimize J
+        validation.warn_if_equivalent(estimator, training.problem, lam)
     decoupled = [
         strength
         for penalty, strength, mode in zip(penalties, lam, training.modes)

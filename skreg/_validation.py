@@ -358,6 +358,47 @@ def warn_if_vacuous(penalties, lam):
         )
 
 
+def equivalent_lambda(problem, lam):
+    """The one λ for all layers whose J has the same minima, or None.
+
+    Where layers can be rescaled, W_l <- c_l W_l with a product of all c_l of 1, without
+    changing the function, only the product of the λ_l ** (1 / degree_l) matters.
+
+    Parameters
+    ----------
+    problem : Problem
+    lam : ndarray of shape (n_layers,)
+
+    Returns
+    -------
+    float or None
+        None where layers are not alike in that way, or one has no penalty.
+    """
+    penalties = problem.penalties
+    is_homogeneous = problem.network.activation in ("identity", "relu", "leaky_relu")
+    if not is_homogeneous or problem.penalize_intercepts or not all(lam > 0):
+        return None
+    if any(penalty is None or penalty.degree is None for penalty in penalties):
+        return None
+    shares = np.array([1 / penalty.degree for penalty in penalties])
+    return float(np.exp(np.average(np.log(lam), weights=shares)))
+
+
+def warn_if_equivalent(estimator, problem, lam):
+    """Warn where λ differs between layers, but one λ for all is the same model."""
+    if len(set(lam)) == 1:
+        return
+    single = equivalent_lambda(problem, lam)
+    if single is not None:
+        warn(
+            f"reg_lambda={estimator.reg_lambda!r} has the same minima as reg_lambda="
+            f"{single:.3g} for every layer: with activation={estimator.activation!r} "
+            "a network can shrink one layer and grow another without changing its "
+            "predictions, so that only a product of the strengths matters. Search over "
+            "one number."
+        )
+
+
 def check_reg_lambda(estimator, n_layers):
     """Return lambda per layer, an array of shape (n_layers,)."""
     lam = estimator.reg_lambda

@@ -43,7 +43,6 @@ __all__ = [
     "check_penalty",
 ]
 
-
 Factors: TypeAlias = Sequence[float] | NDArray[Any] | None
 
 _LARGEST = float(np.finfo(np.float64).max)
@@ -106,6 +105,7 @@ class L2(_BuiltIn):
     """
 
     is_smooth = is_convex = is_separable = has_metric_prox = True
+    degree = 2.0
 
     def __init__(self, factors: Factors = None):
         self.factors = factors
@@ -156,6 +156,7 @@ class L1(_BuiltIn):
     """
 
     is_convex = is_separable = has_metric_prox = True
+    degree = 1.0
 
     def __init__(self, factors: Factors = None):
         self.factors = factors
@@ -252,6 +253,8 @@ class ElasticNet(_L1Mixture):
     def is_smooth(self):
         return self.l1_ratio == 0
 
+    degree = property(lambda self: {0: 2.0, 1: 1.0}.get(self.l1_ratio))
+
     def _other(self):
         return L2(self.factors)
 
@@ -311,6 +314,7 @@ class GroupLasso(_BuiltIn):
     """
 
     is_convex = has_metric_prox = True
+    degree = 1.0
 
     def __init__(
         self,
@@ -639,10 +643,9 @@ class SCAD(_FoldedConcave):
 
     def ramp(self, lam):
         """Return where the slope begins to fall and where it has reached 0."""
-        fixed = self.saturation is not None
-        return lam, max(float(self.saturation), 2 * lam) if fixed else float(
-            self.a
-        ) * lam
+        if self.saturation is None:
+            return lam, float(self.a) * lam
+        return lam, max(float(self.saturation), 2 * lam)
 
 
 _BUILT_IN = {L1, L2, ElasticNet, GroupLasso, SparseGroupLasso, MCP, SCAD}

@@ -60,7 +60,11 @@ FITS = {
     "decoupled": {"decay_mode": "decoupled", "penalty": "elasticnet"},
     "no hidden layer": {"hidden": (), "penalty": "l1"},
     "two": {"hidden": (4, 3), "penalty": [GroupLasso(), MCP(), L2()]},
-    "strengths of layers": {"penalty": "l1", "reg_lambda": [0.05, 0.001]},
+    "strengths of layers": {
+        "penalty": "l1",
+        "reg_lambda": [0.05, 0.001],
+        "activation": "tanh",
+    },
     "intercepts": {"penalty": "l1", "penalize_intercepts": True},
     "factors": {"penalty": L1(factors=[1, 0, 2, 0.5, 1, 3])},
     "cosine": {"learning_rate": "cosine"},

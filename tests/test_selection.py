@@ -11,6 +11,9 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.preprocessing import scale
 
 from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._network import Network
+from skreg._validation import equivalent_lambda
+from skreg.losses import regression_loss
 from skreg.penalties import (
     L1,
     L2,
@@ -21,6 +24,7 @@ from skreg.penalties import (
     Penalty,
     SparseGroupLasso,
 )
+from tests.cases import make_problem
 
 # Runs of a fixed number of epochs end at max_iter, here on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -296,3 +300,86 @@ def test_input_groups_with_penalized_later_layers_do_not_warn(penalty, regressio
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)
         small(RegMLPRegressor, penalty=penalty, reg_lambda=0.01).fit(*regression)
+
+
+# Layers that can be rescaled ---------------------------------------------------------
+
+
+def problem_of(activation, penalties, penalize_intercepts=False):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 2))
+    network = Network((4, 5, 3, 2), activation)
+    loss = regression_loss("squared_error")
+    return make_problem(X, y, None, network, loss, penalties, penalize_intercepts)
+
+
+RESCALED = [
+    (L1(), L1(), L1()),
+    (L2(), L2(), L2()),
+    (GroupLasso(), L1(), L2([1.0, 0.0, 2.0])),
+    (SparseGroupLasso(), ElasticNet(0), ElasticNet(1)),
+]
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "identity"])
+@each(RESCALED, "penalties")
+def test_one_lambda_is_as_good_as_one_per_layer(activation, penalties):
+    problem, lam = problem_of(activation, penalties), np.array([0.3, 0.002, 0.05])
+    network, single = problem.network, equivalent_lambda(problem, lam)
+    theta = np.random.default_rng(1).normal(size=network.n_parameters)
+    factors = (single / lam) ** (1 / np.array([p.degree for p in penalties]))
+    assert_allclose(np.prod(factors), 1, rtol=1e-12)
+    coefs = [c * W for c, W in zip(factors, network.coefs(theta))]
+    above = np.cumprod(factors)
+    intercepts = [c * b for c, b in zip(above, network.intercepts(theta))]
+    rescaled = network.pack(coefs, intercepts, np.float64)
+    assert_allclose(problem.data_value(rescaled), problem.data_value(theta), rtol=1e-12)
+    assert_allclose(
+        problem.value(rescaled, lam),
+        problem.value(theta, np.full(3, single)),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(
+    "activation, penalties, free, lam",
+    [
+        ("tanh", RESCALED[0], True, [0.3, 0.002, 0.05]),
+        ("relu", RESCALED[0], False, [0.3, 0.002, 0.05]),
+        ("relu", (L1(), None, L1()), True, [0.3, 0.002, 0.05]),
+        ("relu", (L1(), ElasticNet(), L1()), True, [0.3, 0.002, 0.05]),
+        ("relu", (L1(), MCP(), L1()), True, [0.3, 0.002, 0.05]),
+        ("relu", (L1(), Nonnegative(), L1()), True, [0.3, 0.002, 0.05]),
+        ("relu", RESCALED[0], True, [0.3, 0.0, 0.05]),
+    ],
+)
+def test_other_layers_are_not_alike(activation, penalties, free, lam):
+    problem = problem_of(activation, penalties, not free)
+    assert equivalent_lambda(problem, np.array(lam)) is None
+
+
+def test_linear_networks_with_one_lambda_or_several_predict_the_same(regression):
+    X, y = regression
+    params = {"activation": "identity", "solver": "lbfgs", "tol": 1e-9}
+    model = small(RegMLPRegressor, penalty=["l2", "l2"], **params)
+    model.set_params(max_iter=5000, reg_lambda=[0.2, 0.05])
+    with pytest.warns(UserWarning, match=r"same minima as reg_lambda=0\.1 for every"):
+        several = model.fit(X, y).predict(X)
+    one = model.set_params(reg_lambda=0.1).fit(X, y).predict(X)
+    assert_allclose(one, several, rtol=0, atol=1e-5)
+    assert np.abs(one - one.mean()).max() > 0.1
+
+
+@each(
+    [
+        {"activation": "tanh"},
+        {"reg_lambda": [0.01, 0.01]},
+        {"decay_mode": "decoupled"},
+        {"penalize_intercepts": True},
+        {"penalty": "elasticnet"},
+    ],
+    "params",
+)
+def test_lambdas_that_differ_for_a_reason_do_not_warn(params, regression):
+    params = {"activation": "relu", "reg_lambda": [0.1, 0.01]} | params
+    small(RegMLPRegressor, **params).fit(*regression)  # warnings are errors

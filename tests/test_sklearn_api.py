@@ -62,7 +62,7 @@ CONFIGURATIONS = [
     *[{"penalty": name} for name in (None, "l1", "elasticnet")],
     *[{"penalty": name} for name in ("group_lasso", "sparse_group_lasso")],
     *[{"penalty": penalty} for penalty in (MCP(), GroupLasso(by="units"))],
-    {"penalty": ["l1", "l2"], "reg_lambda": [1e-3, 1e-4]},
+    {"penalty": ["l1", "l2"], "reg_lambda": [1e-3, 1e-4], "activation": "tanh"},
     *[{"decay_mode": mode} for mode in ("coupled", "decoupled", "proximal")],
     *[LBFGS | {"penalty": name} for name in ("l2", "l1", "group_lasso")],
     # Trained to the end, a free network fits the noise of the check of class weights.

@@ -56,7 +56,7 @@ def classify(X: NDArray[np.float64], y: NDArray[np.int64]) -> None:
 
     layers = [penalties.GroupLasso(), penalties.L2()]
     RegMLPClassifier([5], penalty=layers, class_weight={0: 1.0, 1: 2.0}).set_params(
-        reg_lambda=[0.1, 0.01], learning_rate_init=0.01, max_iter=2, tol=10.0
+        reg_lambda=[0.1, 0.01], activation="tanh", max_iter=2, tol=10.0
     ).fit(X.tolist(), y.tolist())
     RegMLPClassifier(**{**recommended(), "max_iter": 20}, random_state=0).fit(X, y)
     search = RegMLPClassifierCV(
