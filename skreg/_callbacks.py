@@ -66,7 +66,8 @@ class Report:
         X, y, sample_weight
             As of its `fit`.
         n_tasks : int or None
-            The most tasks that the fit may consist of, such as epochs.
+            The most tasks that the fit may consist of, such as epochs; None if nobody
+            knows.
 
         Returns
         -------
@@ -78,30 +79,65 @@ class Report:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return cls(estimator, context, {"X": X, "y": y, "metadata": metadata})
 
-    def done(self, name, fitted):
-        """Tell of a task within, one after the other, that has ended.
+    def task(self, name, n_tasks=0, **data):
+        """Report of a task within, one after the other, that begins.
 
         Parameters
         ----------
         name : str
             Of the task, such as "epoch".
-        fitted : callable
-            Returns the `Fitted` that there would be if the fit stopped here. It is only
-            called where a callback asks.
+        n_tasks : int, default=0
+            Tasks in it.
+        **data : dict
+            X, y or metadata in which it differs; functions are called where a callback
+            asks.
+
+        Returns
+        -------
+        Report
+        """
+        context = self._context.subcontext(name, max_subtasks=n_tasks)
+        return Report(self._estimator, context, {**self._data, **data})
+
+    def done(self, name, fitted, **params):
+        """Tell of a task within, one after the other, that has begun and ended.
+
+        Parameters
+        ----------
+        name : str
+        fitted, **params
+            As of `end`.
 
         Returns
         -------
         bool
             Whether a callback wants the fit to stop.
         """
-        task = Report(self._estimator, self._context.subcontext(name), self._data)
-        return task.end(fitted)
+        return self.task(name).end(fitted, **params)
 
-    def end(self, fitted):
-        """Tell that the task has ended; as `done`."""
+    def end(self, fitted=None, **params):
+        """Tell that the task has ended.
+
+        Parameters
+        ----------
+        fitted : callable or None
+            Returns the `Fitted` that there would be if the fit stopped here. It is only
+            called where a callback asks. None if there is no network.
+        **params : dict
+            Parameters in which its estimator differs, such as `reg_lambda`.
+
+        Returns
+        -------
+        bool
+            Whether a callback wants the fit to stop.
+        """
+
+        def attributes():
+            return {**params, **_attributes(fitted())}
+
         return self._context.call_on_fit_task_end(
             estimator=self._estimator,
-            reconstruction_attributes=lambda: _attributes(fitted()),
+            reconstruction_attributes=None if fitted is None else attributes,
             **self._data,
         )
 

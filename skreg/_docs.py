@@ -104,7 +104,8 @@ scoring : None, "loss", str or callable, default=None
 warm_start : bool, default=False
     Whether `fit` starts from the fitted weights and the state of the optimizer.
 verbose : bool or int, default=False
-    Whether to print a line per epoch.
+    1 prints lines of epochs 1 to 10, then 20, 30, ..., 100, 200, ..., and why training
+    ends; 2 a line per epoch.
 device : str, default="cpu"
     Where to train: "cpu" is the compiled core; "cuda", "cuda:1", or any device of
     PyTorch as "torch:cpu", runs on PyTorch, with the same weights up to rounding. See

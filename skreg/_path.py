@@ -1,7 +1,8 @@
 """Paths as users see them: networks along a grid of lambda."""
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, overload
 
@@ -12,8 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
 from skreg._base import BaseRegMLP
+from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
 from skreg._rows import Rows, read_weights, read_X_y
+from skreg._solvers._stopping import is_due
 from skreg._task import task_of
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, is_null_model, prepare
@@ -178,6 +181,7 @@ def reg_mlp_path(
     max_features: int | None = None,
     max_units: int | None = None,
     n_init: int = 1,
+    verbose: bool | int = False,
 ) -> RegMLPPath:
     """Fit networks along a grid of lambda, each started from the one before.
 
@@ -208,6 +212,9 @@ def reg_mlp_path(
     n_init : int, default=1
         Cold starts at the first lambda, of which the best one is kept. Only for
         networks with hidden layers.
+    verbose : bool or int, default=False
+        1 prints lines of the 1st to 10th lambda, then of the 20th, 30th, ...; 2 a line
+        per lambda.
 
     Returns
     -------
@@ -225,6 +232,9 @@ def reg_mlp_path(
 
     Notes
     -----
+    Callbacks of the estimator hear of a fit with a task per lambda, in the order of the
+    first way along the grid, which they can end.
+
     lambda_ref is the smallest lambda at which all weights are 0 in the generalized
     linear model of the same loss and (first) penalty. For L2, where there is none, it
     is the largest singular value of the gradient there, above which zero is a local
@@ -273,16 +283,15 @@ def reg_mlp_path(
     _check_integer("n_init", n_init)
     if not (isinstance(eps, Real) and 0 < eps < 1):
         raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
+    is_allowed, description = validation.VERBOSE
+    if not is_allowed(verbose):
+        raise ValueError(f"'verbose' must be {description}. Got {verbose!r}.")
+    estimator = clone(estimator)
+    limits = {"max_features": max_features, "max_units": max_units}
     with single_blas_thread():
-        estimator = clone(estimator)
-        validation.check_parameters(estimator)
-        X, y, header = read_X_y(estimator, X, y)
-        weights = read_weights(sample_weight, X.shape[0])
-        task = task_of(estimator, y, weights)
-        training = prepare(estimator, task, Rows.of(task, X, y, weights), header)
-        stop = _stop_rule(training.problem.network, max_features, max_units)
-        walk = Walk(training)
-        fits = walk.run(walk.grid(reg_lambdas, eps), n_init, stop)
+        training, walk, fits, stop = _walk(
+            estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose
+        )
     if not all(np.isfinite(fit.theta).all() for fit in fits):
         raise ValueError(NON_FINITE)
     if stop is not None and not stop(fits[-1].coefs(training.problem.network)):
@@ -301,6 +310,45 @@ def reg_mlp_path(
             ConvergenceWarning,
         )
     return path
+
+
+@with_callbacks
+def _walk(estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose):
+    """Go along the grid; return the training, the walk, its fits and the stop rule."""
+    validation.check_parameters(estimator)
+    given = (X, y, sample_weight)
+    X, y, header = read_X_y(estimator, X, y)
+    weights = read_weights(sample_weight, X.shape[0])
+    task = task_of(estimator, y, weights)
+    training = prepare(estimator, task, Rows.of(task, X, y, weights), header)
+    training = replace(training, verbose=False)  # lines are of lambdas, not of epochs
+    stop = _stop_rule(training.problem.network, **limits)
+    number, report, grid = itertools.count(1), None, None
+
+    def tell(fit):
+        k = next(number)
+        if is_due(k, verbose):
+            n_features, n_units = count_alive(fit.coefs(training.problem.network))
+            print(
+                f"[reg_mlp_path] {k} of {len(grid.values)}: "
+                f"reg_lambda = {fit.lam:.4g}, objective = {fit.objective:.6g}, "
+                f"{n_features} inputs, {n_units} units, {fit.n_iter} iterations"
+            )
+        if report is None:
+            return False
+        return report.done("reg_lambda", lambda: recorded(fit), reg_lambda=fit.lam)
+
+    def recorded(fit):
+        return training.record(fit.result, fit.monitor)
+
+    walk = Walk(training, tell)
+    grid = walk.grid(reg_lambdas, eps)
+    n_tasks = None if grid.ratio else len(grid.values)
+    report = Report.of(estimator, *given, n_tasks)
+    fits = walk.run(grid, n_init, stop)
+    if report is not None:
+        report.end(lambda: recorded(fits[-1]), reg_lambda=fits[-1].lam)
+    return training, walk, fits, stop
 
 
 def _check_integer(name, value):

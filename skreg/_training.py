@@ -75,6 +75,8 @@ class Training:
         The fit that this one continues.
     is_stream : bool
         Whether it is one epoch of a stream.
+    label : str
+        Begins the lines that it prints.
     report : Report or None
         Tells the callbacks of the estimator, if it has any.
     """
@@ -94,13 +96,19 @@ class Training:
     verbose: bool
     previous: Fitted | None = None
     is_stream: bool = False
+    label: str = ""
     report: Report | None = None
 
     def monitor(self):
         """A new `Monitor`; in a stream, one that goes on where the last one ended."""
         on_epoch = None if self.report is None else self._tell
         monitor = Monitor(
-            self.tol, self.n_iter_no_change, self.validate, self.verbose, on_epoch
+            self.tol,
+            self.n_iter_no_change,
+            self.validate,
+            self.verbose,
+            self.label,
+            on_epoch,
         )
         if self.previous is not None and self.is_stream:
             best = self.previous.best_loss
@@ -115,6 +123,9 @@ class Training:
         result = self.solver.solve(
             self.problem, lam, self.theta, self.rng, monitor, state
         )
+        if self.verbose and not self.is_stream:
+            status = result.status.value
+            print(f"[{self.label}] Ended after {result.n_iter} epochs: {status}.")
         return result, monitor
 
     def _tell(self, n_iter, theta, history, monitor):
@@ -375,6 +386,7 @@ def prepare(
         estimator.verbose,
         previous,
         is_stream,
+        type(estimator).__name__,
     )
 
 

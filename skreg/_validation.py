@@ -74,6 +74,11 @@ def _is_class_weight(value):
     return value is None or (isinstance(value, str) and value == "balanced")
 
 
+VERBOSE = (
+    lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
+    "a bool or an int >= 0",
+)
+
 # Each predicate looks at the type before the value.
 _CONSTRAINTS = {
     "activation": _options(ACTIVATIONS),
@@ -111,10 +116,7 @@ _CONSTRAINTS = {
     ),
     "warm_start": _BOOLEAN,
     "device": (is_device_name, DEVICES),
-    "verbose": (
-        lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
-        "a bool or an int >= 0",
-    ),
+    "verbose": VERBOSE,
     "n_jobs": (
         lambda value: (
             value is None or (is_integer(value) and 0 < abs(value) <= _MOST_THREADS)

@@ -66,6 +66,9 @@ class Walk:
     Parameters
     ----------
     training : Training
+    tell : callable or None
+        Called with each fit on the first way along the grid; where it returns True,
+        the way ends.
 
     Attributes
     ----------
@@ -73,8 +76,9 @@ class Walk:
         Fits so far, and how many of them ended at a limit or diverged.
     """
 
-    def __init__(self, training):
+    def __init__(self, training, tell=None):
         self.training = training
+        self._tell = tell or (lambda fit: False)
         self.problem = training.problem
         self.is_linear = self.problem.network.n_layers == 1
         # Objectives can be compared: each is one of a local minimum of J.
@@ -140,6 +144,8 @@ class Walk:
             if fits and stop is not None and not stop(self._coefs(fit)):
                 break
             fits.append(fit)
+            if self._tell(fit):
+                break
             theta = self._next_start(fit, theta)
         return fits
 
@@ -157,6 +163,8 @@ class Walk:
             if self.is_exact and null_objective < fit.objective:
                 fit = self._null(lam, fit.n_iter)
             fits.append(fit)
+            if self._tell(fit):
+                break
             if stop is not None and stop(self._coefs(fit)):
                 break
             if grid.ratio and is_null:

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
 from skreg import _callbacks as own
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn below 1.9")
@@ -30,10 +30,10 @@ N_EPOCHS = 5
 
 
 class Recorder:
-    """Notes what it hears; asks for an end, or fails, after some epochs."""
+    """Notes what it hears; asks for an end, or fails, after some tasks."""
 
-    def __init__(self, stop_after=np.inf, fail_after=np.inf):
-        self.stop_after, self.fail_after = stop_after, fail_after
+    def __init__(self, stop_after=np.inf, fail_after=np.inf, task="epoch"):
+        self.stop_after, self.fail_after, self.task = stop_after, fail_after, task
         self.heard, self.networks, self.data = [], [], []
 
     def setup(self, estimator, context):
@@ -49,14 +49,15 @@ class Recorder:
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         self.heard.append(("end", context.task_name))
         self.networks.append(fitted_estimator)
-        n_epochs = self.heard.count(("end", "epoch"))
-        if n_epochs >= self.fail_after:
+        n_done = self.heard.count(("end", self.task))
+        if n_done >= self.fail_after:
             raise RuntimeError("of the callback")
-        return n_epochs >= self.stop_after
+        return n_done >= self.stop_after
 
 
 def make(network=RegMLPRegressor, **params):
-    return network(4, **{"max_iter": N_EPOCHS, "random_state": 0} | params)
+    defaults = {"hidden_layer_sizes": 4, "max_iter": N_EPOCHS, "random_state": 0}
+    return network(**defaults | params)
 
 
 @BOTH
@@ -166,6 +167,25 @@ def test_fitted_networks_with_callbacks_are_copied_and_pickled():
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert_array_equal(other.predict(X), model.predict(X))
     assert clone(model)._skl_callbacks == model._skl_callbacks
+
+
+@pytest.mark.parametrize("sizes", [(), (4,)])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_paths_have_a_task_per_lambda(sizes, solver):
+    recorder = Recorder()
+    network = make(hidden_layer_sizes=sizes, solver=solver).set_callbacks(recorder)
+    grid = [1e-3, 1e-2, 1e-1]
+    path = reg_mlp_path(network, X, TARGETS, reg_lambdas=grid)
+    tasks = [("begin", "reg_lambda"), ("end", "reg_lambda")] * len(grid)
+    assert recorder.heard[1:-1] == [("begin", "fit"), *tasks, ("end", "fit")]
+    heard = recorder.networks[: len(grid)]
+    assert [model.reg_lambda for model in heard] == path.reg_lambdas.tolist()
+    if not sizes:  # there is no way back
+        for model, network in zip(heard, path, strict=True):
+            assert_array_equal(model.predict(X), network.predict(X))
+    stopped = make(hidden_layer_sizes=sizes, solver=solver)
+    stopped.set_callbacks(Recorder(stop_after=2, task="reg_lambda"))
+    assert len(reg_mlp_path(stopped, X, TARGETS, reg_lambdas=grid)) == 2
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

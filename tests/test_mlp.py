@@ -1158,22 +1158,42 @@ def test_no_shuffle_takes_the_rows_as_they_lie(regression):
 # Printing and warnings ---------------------------------------------------------------
 
 
-def test_verbose_prints_a_line_per_epoch(regression, capsys):
-    model = regressor(verbose=True, max_iter=4).fit(*regression)
+def printed(capsys):
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [
-        f"Iteration {i}, loss = {loss:.8f}"
-        for i, loss in enumerate(model.loss_curve_, 1)
+    assert all(line.startswith("[RegMLP") for line in lines)
+    return lines
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_verbose_prints_a_line_per_epoch(regression, capsys, solver):
+    params = {"solver": solver, "max_iter": 12, "tol": 0.0}
+    model = regressor(verbose=2, **params).fit(*regression)
+    every = [
+        f"[RegMLPRegressor] Iteration {i}, loss = {loss:.8f}"
+        for i, loss in enumerate(model.loss_curve_, start=1)
     ]
+    end = "[RegMLPRegressor] Ended after 12 epochs: max_iter."
+    assert printed(capsys) == [*every, end]
+    regressor(verbose=True, **params).fit(*regression)
+    assert printed(capsys) == [*every[:10], end]
+
+
+def test_lines_of_long_trainings_become_rare(regression, capsys):
+    regressor(verbose=1, max_iter=345, tol=0.0, n_iter_no_change=np.inf).fit(
+        *regression
+    )
+    lines = printed(capsys)[:-1]
+    shown = [*range(1, 11), *range(20, 101, 10), 200, 300]
+    assert [int(line.split()[2][:-1]) for line in lines] == shown
 
 
 def test_verbose_prints_scores_and_why_training_ends(binary, capsys):
     model = stopped(classifier, verbose=1, tol=1.0).fit(*binary)
-    out = capsys.readouterr().out
-    scores = re.findall(r"Validation score: (.*)", out)
-    assert_allclose(np.array(scores, float), model.validation_scores_, atol=1e-6)
-    assert "Validation score did not improve more than tol=1.0" in out
-    assert out.endswith("Stopping.\n")
+    lines = printed(capsys)
+    assert f"validation score = {model.validation_scores_[0]:f}" in lines[0]
+    assert "Validation score did not improve more than tol=1.000000" in lines[-2]
+    end = f"[RegMLPClassifier] Ended after {model.n_iter_} epochs: converged."
+    assert lines[-1] == end
 
 
 def test_verbose_prints_lower_rates(regression, capsys):

@@ -894,3 +894,26 @@ def test_search_passes_every_check(params, search):
     failed = [r["check_name"] for r in results if r["status"] == "failed"]
     assert failed == []
     assert sum(r["status"] == "passed" for r in results) > 40
+
+
+# Lines of progress --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(1, 11), (True, 11), (2, 20), (0, 0)])
+def test_verbose_prints_lines_of_lambdas_and_not_of_epochs(verbose, shown, capsys):
+    X, y = load_diabetes(return_X_y=True)
+    network = RegMLPRegressor((), penalty="l1", solver="lbfgs", verbose=True)
+    path = reg_mlp_path(network, scale(X), scale(y), reg_lambdas=20, verbose=verbose)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == shown
+    for k, line in enumerate(lines[:10]):
+        assert line.startswith(
+            f"[reg_mlp_path] {k + 1} of 20: reg_lambda = {path.reg_lambdas[k]:.4g}, "
+            f"objective = {path.objective[k]:.6g}, {path.n_features[k]} inputs, "
+        )
+
+
+@pytest.mark.parametrize("verbose", [-1, 0.5, "yes", None])
+def test_verbose_of_paths_is_checked(verbose):
+    with pytest.raises(ValueError, match="'verbose' must be a bool or an int >= 0"):
+        reg_mlp_path(RegMLPRegressor(), np.eye(4), np.arange(4.0), verbose=verbose)

@@ -3,6 +3,16 @@
 import numpy as np
 
 
+def is_due(k, verbose):
+    """Whether the k-th of many lines is printed, k = 1, 2, ...
+
+    All if `verbose` is 2 or more; else 1 to 10, then 20, 30, ..., 100, 200, ...
+    """
+    if verbose < 2:
+        return bool(verbose) and k % 10 ** (len(str(k)) - 1) == 0
+    return True
+
+
 class Monitor:
     """Watches training epoch by epoch and counts those without improvement.
 
@@ -16,7 +26,9 @@ class Monitor:
         Maps theta to a validation score (greater is better, may be NaN). None watches
         the training objective.
     verbose : bool or int
-        Whether to print a line per epoch.
+        Whether to print lines of epochs, as `is_due` says.
+    label : str
+        Begins each line.
     on_epoch : callable or None
         Called after each epoch with (n_iter, theta, history, monitor); where it returns
         True, training stops.
@@ -34,12 +46,19 @@ class Monitor:
     """
 
     def __init__(
-        self, tol, n_iter_no_change, validate=None, verbose=False, on_epoch=None
+        self,
+        tol,
+        n_iter_no_change,
+        validate=None,
+        verbose=False,
+        label="",
+        on_epoch=None,
     ):
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.validate = validate
         self.verbose = verbose
+        self.label = label
         self.on_epoch = on_epoch
         self.is_stopped = False
         self.best_loss = np.inf
@@ -76,19 +95,19 @@ class Monitor:
         history : dict of lists
             Receives "validation_scores" where scores are watched.
         """
-        if self.verbose:
-            print(f"Iteration {n_iter}, loss = {loss:.8f}")
+        line = f"[{self.label}] Iteration {n_iter}, loss = {loss:.8f}"
         if self.validate is None:
             improves = np.isfinite(loss) and loss <= self.best_loss - self.tol
             self.best_loss = min(self.best_loss, loss)
         else:
             score = self.validate(theta)
             history["validation_scores"].append(score)
-            if self.verbose:
-                print(f"Validation score: {score:f}")
+            line += f", validation score = {score:f}"
             improves = np.isfinite(score) and score >= self.best_score + self.tol
             if score > self.best_score:
                 self.best_score, self.best_theta = score, theta.copy()
+        if is_due(n_iter, self.verbose):
+            print(line)
         self.count = 0 if improves else self.count + 1
         if self.on_epoch is not None:
             self.is_stopped = bool(self.on_epoch(n_iter, theta, history, self))
@@ -98,6 +117,7 @@ class Monitor:
         """Print why training stops or the learning rate falls, if asked to."""
         if self.verbose:
             print(
-                f"{self.criterion} did not improve more than tol={self.tol:f} for "
-                f"{self.n_iter_no_change} consecutive epochs. {action}"
+                f"[{self.label}] {self.criterion} did not improve more than "
+                f"tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs. "
+                f"{action}"
             )
