@@ -46,11 +46,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
@@ -112,6 +113,13 @@ def golub(seed):
     parts = [data[key] for key in ("X_train", "y_train", "X_test", "y_test")]
     log = FunctionTransformer(lambda X: np.log10(np.clip(X, 100, 16000)))
     return prepare(make_pipeline(log, StandardScaler()), *parts)
+
+
+def digits(seed):
+    """What ships with scikit-learn, to try the benchmark out."""
+    X, y = load_digits(return_X_y=True)
+    parts = train_test_split(X, y, train_size=500, random_state=seed)
+    return prepare(StandardScaler(), parts[0], parts[2], parts[1], parts[3])
 
 
 DATA = {
@@ -269,17 +277,21 @@ def main():
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="to try it out: digits")
     args = parser.parse_args()
-    if "SKREG_DATA" not in os.environ:
+    data = {name: DATA[name] for name in args.data}
+    if args.quick:
+        data, args.repeats = {"digits": digits}, 1
+    elif "SKREG_DATA" not in os.environ:
         parser.exit("Set SKREG_DATA to the folder of the data sets.\n")
     # A fixed number of steps ends at max_iter, on purpose.
     warnings.simplefilter("ignore", ConvergenceWarning)
     cells = [f"{kind}, k={k}" for kind in ("network", "trees") for k in SIZES]
     print(f"{'% accuracy':36s}{'seconds':>8s}", *(f"{cell:>13s}" for cell in cells))
-    for name in args.data:
+    for name, loader in data.items():
         for method in args.methods:
             with threadpool_limits(1):
-                seconds, results = measure(method, DATA[name], args.repeats)
+                seconds, results = measure(method, loader, args.repeats)
             means = 100 * results.mean(axis=0).T.ravel()
             spread = 100 * results.std(axis=0).T.ravel()
             row = (f"{m:7.1f} ± {s:3.1f}" for m, s in zip(means, spread))

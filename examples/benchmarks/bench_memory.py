@@ -68,7 +68,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--folder", default=None)
+    parser.add_argument("--quick", action="store_true", help="to try it out: 50 MB")
     args = parser.parse_args()
+    if args.quick:
+        args.gigabytes = 0.05
     warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is meant
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         n_rows = int(args.gigabytes * 1e9 / (4 * N_FEATURES))

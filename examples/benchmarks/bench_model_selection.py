@@ -183,6 +183,9 @@ if __name__ == "__main__":
     parser.add_argument("--paths", action="store_true")
     parser.add_argument("--starts", type=int, default=1, help="with --paths")
     parser.add_argument("--n-lambdas", type=int, default=50)
+    parser.add_argument("--quick", action="store_true", help="to try it out: one epoch")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.epochs, arguments.n_lambdas, NETWORKS = 1, 3, NETWORKS[1:]
     warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are meant
     (compare_paths if arguments.paths else compare_searches)(arguments)

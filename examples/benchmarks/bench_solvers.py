@@ -11,10 +11,10 @@ Times ``solver="lbfgs"`` of skreg on full batches, on one BLAS thread:
   ``MLPRegressor`` with ``solver="lbfgs"``, which minimize the same objective from the
   same start.
 
-Run it on a quiet machine (half an hour; with ``--quick``, a few minutes)::
+Run it on a quiet machine (half an hour; ``--quick`` only tries it out)::
 
     python examples/benchmarks/bench_solvers.py
-    python examples/benchmarks/bench_solvers.py --quick --part networks --starts 8
+    python examples/benchmarks/bench_solvers.py --part networks --starts 8
 
 A cell is the CPU time of a whole fit, input checks included, with the loosest setting
 that reaches the gap: `tol` for the convex problems, `max_iter` for Adam and for
@@ -376,7 +376,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer, smaller problems")
+    parser.add_argument(
+        "--quick", action="store_true", help="to try it out: small, few"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="number of rounds")
     parser.add_argument("--starts", type=int, default=3, help="of each network")
     parser.add_argument(
@@ -388,7 +390,9 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    limit = 1.0 if args.quick else 5.0
+    limit = 5.0
+    if args.quick:
+        args.repeats, args.starts, limit = 1, 1, 0.1
     with threadpool_limits(1):
         if args.part != "networks":
             compare_linear(args.quick, args.repeats, limit)

@@ -146,10 +146,10 @@ def print_row(first, cells):
     print(f"{first:<30}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
 
 
-def compare_steps(counts, repeats):
+def compare_steps(counts, repeats, cases=STEPS):
     header = [f"{n} threads" for n in counts] + ["torch", "(threads)", "same bits"]
     print_row("microseconds per step", header)
-    for units, batch in STEPS:
+    for units, batch in cases:
         problem = CoreSteps(units, batch)
         steps = {n: partial(problem.run, n_threads=n) for n in counts}
         if torch is not None:
@@ -167,14 +167,16 @@ def compare_steps(counts, repeats):
         print_row(f"{'-'.join(map(str, units))}, batch {batch}", [*cells, str(same)])
 
 
-def compare_predictions(counts, repeats):
+def compare_predictions(counts, repeats, n_rows=N_PREDICTED):
     print_row("milliseconds per prediction", [f"{n} threads" for n in counts])
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((N_PREDICTED, 100)).astype(np.float32)
+    X = rng.standard_normal((n_rows, 100)).astype(np.float32)
     for hidden in HIDDEN_OF_PREDICTIONS:
         network = Network((100, *hidden, 1), "relu")
         theta = network.initial_theta(np.random.RandomState(0), np.float32)
-        peer = MLPClassifier(hidden).partial_fit(X[:200], X[:200, 0] > 0, [False, True])
+        peer = MLPClassifier(hidden).partial_fit(
+            X[:200], X[:200, 0] > 0, classes=[False, True]
+        )
         data = _core.Data(X, theta.dtype)
         net, scratch = _compile(network, block_rows(network, len(X)), theta.dtype)
         out = np.empty((len(X), 1), np.float32)
@@ -202,8 +204,15 @@ def main():
     powers = [n for n in (1, 2, 4, 8, 16) if n <= cpu_count()]
     parser.add_argument("--threads", type=int, nargs="+", default=powers)
     parser.add_argument("--repeats", type=int, default=3, help="number of rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="to try it out: small cases"
+    )
     args = parser.parse_args()
     print(f"{cpu_count()} cores")
+    if args.quick:
+        compare_steps(args.threads, 1, STEPS[:2])
+        compare_predictions(args.threads, 1, N_PREDICTED // 20)
+        return
     compare_steps(args.threads, args.repeats)
     compare_predictions(args.threads, args.repeats)
 
