@@ -52,6 +52,8 @@ def task_of(estimator, y, sample_weight=None, *, known=None, classes=None):
     if not is_classifier(estimator):
         return Regression.of(y, regression_loss(estimator.loss, estimator.quantile))
     task = Classification.of(y, estimator.class_weight, known, classes)
+    if task.class_weight is None:
+        return task
     return task.balanced(task.targets(y), sample_weight)
 
 
@@ -171,8 +173,9 @@ class Classification(Task):
             raise ValueError(
                 f"'classes' must be a 1-d array-like of labels. Got {classes!r}."
             )
-        check_classification_targets(y)
         kind = type_of_target(y)
+        if kind not in ("binary", MULTILABEL):
+            check_classification_targets(y)  # that there are not too many classes
         if kind == "multiclass-multioutput":
             raise ValueError(
                 "RegMLPClassifier does not support multiclass-multioutput targets: y "

@@ -124,9 +124,16 @@ def effective_n_threads(n_jobs=None):
         return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
     if get_active_backend()[0].nesting_level:
         return 1
-    n_threads = joblib.cpu_count(only_physical_cores=True)
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    n_threads = _n_cores(frozenset(affinity))
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(n_threads, int(limit)) if limit.isdecimal() and int(limit) else n_threads
+
+
+@cache
+def _n_cores(affinity):
+    """Physical cores within an affinity and the quota; 100 microseconds to ask for."""
+    return joblib.cpu_count(only_physical_cores=True)
 
 
 def threads_of_tasks(n_jobs, n_tasks):

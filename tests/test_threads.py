@@ -348,6 +348,9 @@ def eight_cores(monkeypatch):
         "cpu_count",
         lambda only_physical_cores=False: 8 - 4 * only_physical_cores,
     )
+    _threads._n_cores.cache_clear()
+    yield
+    _threads._n_cores.cache_clear()
 
 
 @pytest.mark.parametrize(

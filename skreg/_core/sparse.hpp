@@ -68,12 +68,12 @@ SKREG_CLONES void csr_backward(const X *data, const int *indices, const long lon
                                const T *delta, T *grad) {
     for (ptrdiff_t i = 0; i < n; ++i) {
         const ptrdiff_t row = batch_row(rows, start, i);
-        const T *__restrict d_row = delta + i * cols;
+        const T *__restrict d_row = delta + i * cols + from;
         for (long long k = indptr[row]; k < indptr[row + 1]; ++k) {
             const T x = T(data[k]);
-            T *__restrict g_row = grad + ptrdiff_t(indices[k]) * cols;
+            T *__restrict g_row = grad + ptrdiff_t(indices[k]) * cols + from;
 #pragma omp simd
-            for (ptrdiff_t j = from; j < to; ++j) g_row[j] += x * d_row[j];
+            for (ptrdiff_t j = 0; j < to - from; ++j) g_row[j] += x * d_row[j];
         }
     }
 }

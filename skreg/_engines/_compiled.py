@@ -73,7 +73,8 @@ def predict_raw(network, theta, X, n_jobs=1):
     n_threads = _n_threads(n_jobs, net, data, X.shape[0])
     flops = 2.0 * network.n_weights * rows / n_threads
     per_call = rows * max(1, int(_FLOPS_PER_CALL // flops))
-    for part in gen_batches(max(1, X.shape[0]), per_call):  # Ctrl-C is served between
+    for start in range(0, X.shape[0], per_call):  # Ctrl-C is served between
+        part = slice(start, start + per_call)
         if per_call < X.shape[0]:
             data = Data(engine_matrix(X[part], X.dtype), theta.dtype)
         raw_predictions(net, data, theta, out[part], scratch, n_threads)
