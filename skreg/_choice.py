@@ -9,7 +9,7 @@ import numpy as np
 
 from skreg import _race
 from skreg._crossval import (
-    fit_fold,
+    fit_folds,
     fit_path,
     fixed,
     in_parallel,
@@ -177,31 +177,46 @@ def _first_grid(data, plan):
 
 def _with_folds(results, plan, splits, folds):
     """Results with the scores of more folds."""
-    calls = [
-        (_run_fold, result.data, result.grids[0], plan, splits, k)
-        for k in folds
-        for result in results
-    ]
-    done = iter(plan.run(calls))
+    jobs = [(result.data, result.grids[0]) for result in results]
     new = [list(result.folds) for result in results]
-    for k in folds:
-        for row in new:
-            row[k] = next(done)
+    for row, scores in zip(new, _run_folds(jobs, plan, splits, folds)):
+        for k, of_fold in zip(folds, scores):
+            row[k] = of_fold
     return [replace(result, folds=row) for result, row in zip(results, new)]
 
 
-def _run_fold(data, grid, plan, splits, k):
-    scores = fit_fold(data, grid, plan.scorer_params, *splits[k])
-    n, line = len(scores.reg_lambdas), "no score"
-    if not np.isnan(scores.test).all():
-        best = np.nanargmax(scores.test)
-        lam = scores.reg_lambdas[best]
-        line = f"best score {scores.test[best]:.4g} at reg_lambda={lam:.3g}"
-    plan.report(
-        f"{data.point.label}, fold {k + 1} of {len(splits)}: {n} lambdas, {line}, "
-        f"{scores.fit_time.sum():.1f} s"
-    )
+def _run_folds(jobs, plan, splits, folds):
+    """For each (data, grid) a list of the scores of these folds.
+
+    One call of the plan is one fold of one job, or all of those that train at once.
+    """
+    calls = [
+        (j, list(folds) if data.is_at_once else [k])
+        for k in folds
+        for j, (data, _) in enumerate(jobs)
+        if k == folds[0] or not data.is_at_once
+    ]
+    done = plan.run((_run_some, *jobs[j], plan, splits, some) for j, some in calls)
+    scores = [[] for _ in jobs]
+    for (j, _), part in zip(calls, done):
+        scores[j] += part
     return scores
+
+
+def _run_some(data, grid, plan, splits, folds):
+    parts = [splits[k] for k in folds]
+    every = fit_folds(data, grid, plan.scorer_params, parts)
+    for k, scores in zip(folds, every):
+        n, line = len(scores.reg_lambdas), "no score"
+        if not np.isnan(scores.test).all():
+            best = np.nanargmax(scores.test)
+            lam = scores.reg_lambdas[best]
+            line = f"best score {scores.test[best]:.4g} at reg_lambda={lam:.3g}"
+        plan.report(
+            f"{data.point.label}, fold {k + 1} of {len(splits)}: {n} lambdas, {line}, "
+            f"{scores.fit_time.sum():.1f} s"
+        )
+    return every
 
 
 def _extended(results, plan):
@@ -209,17 +224,10 @@ def _extended(results, plan):
     most = _MOST_EXTENSIONS_AUTO if plan.is_race else _MOST_EXTENSIONS
     for _ in range(most):
         todo = [k for k, result in enumerate(results) if result.edge]
-        grids = [results[k].extension for k in todo]
-        folds = range(len(plan.splits))
-        done = iter(
-            plan.run(
-                (_run_fold, results[k].data, grid, plan, plan.splits, fold)
-                for k, grid in zip(todo, grids)
-                for fold in folds
-            )
-        )
-        for k, grid in zip(todo, grids):
-            results[k] = results[k].extended(grid, [next(done) for _ in folds])
+        jobs = [(results[k].data, results[k].extension) for k in todo]
+        scores = _run_folds(jobs, plan, plan.splits, range(len(plan.splits)))
+        for k, (_, grid), of_folds in zip(todo, jobs, scores):
+            results[k] = results[k].extended(grid, of_folds)
     return results
 
 

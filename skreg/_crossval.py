@@ -1,6 +1,5 @@
 """Paths of lambda on folds: their networks, scores and costs."""
 
-import copy
 import inspect
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from joblib import Parallel, delayed
 from sklearn import config_context, get_config
 
 from skreg import _validation as validation
+from skreg._cold import solve_cold, trainings_of_folds
 from skreg._fitted import Fitted, as_estimator
 from skreg._grid import Grid
 from skreg._path import RegMLPPath
@@ -18,7 +18,7 @@ from skreg._points import Point
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
 from skreg._task import Task
-from skreg._training import prepare, validation_score
+from skreg._training import validation_score
 from skreg._units import Units
 from skreg._walk import Walk
 
@@ -51,6 +51,11 @@ class Data:
     units: Units | None
     given: list
     start: str
+
+    @property
+    def is_at_once(self):
+        """Whether all folds train in one call."""
+        return self.start == "cold" and self.point.network.device != "cpu"
 
     def restored(self, fitted):
         """A network in the user's units."""
@@ -157,7 +162,7 @@ def fit_path(training, grid, start="warm"):
     Path
     """
     if start == "cold":
-        return _cold_path(training, grid)
+        return _cold_paths([training], grid)[0]
     walk = Walk(training)
     fits = walk.run(grid)
 
@@ -178,16 +183,17 @@ def fit_path(training, grid, start="warm"):
     )
 
 
-def _cold_path(training, grid):
+def _cold_paths(trainings, grid):
+    """Networks of each training set along a grid, all from their own start."""
+    solved = solve_cold(trainings, grid.values)
+    return [_cold_path(*pair, grid) for pair in zip(trainings, solved)]
+
+
+def _cold_path(training, solved, grid):
     problem, networks, terms, counts = training.problem, [], [], []
-    for lam in grid.values:
+    for lam, (result, monitor) in zip(grid.values, solved):
         per_layer = np.full(problem.network.n_layers, float(lam))
-        fresh = replace(training, rng=copy.deepcopy(training.rng))
-        result, monitor = fresh.solve(per_layer)
-        if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        result.state = None  # as large as two networks
-        fitted = fresh.record(result, monitor)
+        fitted = training.record(result, monitor)
         theta = fitted.theta(problem.dtype)
         networks.append(fitted)
         terms.append(
@@ -211,8 +217,10 @@ def _cold_path(training, grid):
     )
 
 
-def fit_fold(data, grid, scorer_params, train, test):
+def fit_folds(data, grid, scorer_params, splits):
     """Train along a grid on some rows, and score on those and on others.
+
+    Cold starts of all splits train together where the device can do that.
 
     Parameters
     ----------
@@ -220,19 +228,36 @@ def fit_fold(data, grid, scorer_params, train, test):
     grid : Grid
     scorer_params : dict or None
         Arguments of the scorer, one entry per row of the data; None if there is none.
-    train, test : ndarray of intp
+    splits : list of (train, test)
         Rows.
 
     Returns
     -------
-    Scores
+    list of Scores
     """
     clock = time.thread_time()
-    rows, task = data.rows.take(train).balanced(data.task)
-    training = prepare(data.point.network, task, rows, data.header)
-    path = fit_path(training, grid, data.start)
-    n, fitted_at = len(path.networks), time.thread_time()
-    scores = []
+    trainings = trainings_of_folds(
+        data.point.network,
+        data.task,
+        data.rows,
+        data.header,
+        [train for train, _ in splits],
+    )
+    if data.start == "cold":
+        paths = _cold_paths(trainings, grid)
+    else:
+        paths = [fit_path(training, grid) for training in trainings]
+    fit_time = (time.thread_time() - clock) / sum(len(path.networks) for path in paths)
+    return [
+        _scores(data, training, path, scorer_params, split, fit_time)
+        for training, path, split in zip(trainings, paths, splits)
+    ]
+
+
+def _scores(data, training, path, scorer_params, split, fit_time):
+    """`Scores` of a path; `fit_time` is that of one network."""
+    train, test = split
+    clock, scores = time.thread_time(), []
     for part in (test, train):
         score = _scorer(data, training, part, scorer_params)
         scores.append(
@@ -245,14 +270,15 @@ def fit_fold(data, grid, scorer_params, train, test):
                 ]
             )
         )
+    n = len(path.networks)
     return Scores(
         path.reg_lambdas,
         *scores,
         path.networks,
         path.has_diverged,
         path.count,
-        np.full(n, (fitted_at - clock) / n),
-        np.full(n, (time.thread_time() - fitted_at) / n),
+        np.full(n, fit_time),
+        np.full(n, (time.thread_time() - clock) / n),
     )
 
 

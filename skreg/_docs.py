@@ -279,7 +279,8 @@ selection : {"best", "1se"}, default="best"
     of it, for the simplest network that is not clearly worse.
 start : {"warm", "cold"}, default="warm"
     Whether each network of a path starts from the one before, or all from the same
-    initial weights, as in GridSearchCV.
+    initial weights, as in GridSearchCV. On a GPU, "cold" is far faster: all folds and
+    lambdas of one architecture train together, see :ref:`devices`.
 refit : bool, "folds" or "stack", default=True
     True: fit the chosen network on all data, along the whole path, from which the one
     at the chosen lambda is taken. "folds": predict the mean of the networks of the

@@ -8,10 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPClassifierCV, RegMLPRegressor
 from skreg import _validation as validation
 from skreg._cold import solve_cold, trainings_of_folds
 from skreg._rows import Rows, read_weights, read_X_y
+from skreg._solvers._together import solve_together
 from skreg._task import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -109,3 +110,41 @@ def test_one_copy_of_X_on_the_device():
     trainings, _ = solve(estimator, SCORE[:, 0])
     assert len({training.problem.data.X.data_ptr() for training in trainings}) == 1
     assert [t.problem.data.n_rows for t in trainings] == [len(f) for f in FOLDS]
+
+
+SEARCHES = {
+    "plain": {},
+    "strengths extended": {"reg_lambdas": 3, "eps": 0.5},
+    "scorer": {"scoring": "neg_log_loss"},
+    "weights": {"class_weight": "balanced"},
+    "folds kept": {"refit": "folds"},
+    "points": {"param_grid": {"penalty": ["l1", "l2"], "hidden_layer_sizes": [(3,)]}},
+    "early stopping": {"early_stopping": True},
+}
+
+
+@pytest.mark.parametrize("params", SEARCHES.values(), ids=SEARCHES)
+def test_searches_with_cold_starts_are_the_same_on_a_device(params):
+    pytest.importorskip("torch")
+    options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 3, "start": "cold", **params}
+    search = RegMLPClassifierCV((4,), **options).fit(X, LABELS)
+    other = RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
+    assert_allclose(other.reg_lambdas_, search.reg_lambdas_)
+    assert_allclose(other.scores_, search.scores_, atol=1e-9)
+    assert_allclose(other.train_scores_, search.train_scores_, atol=1e-9)
+    assert other.best_params_ == search.best_params_
+    assert_allclose(other.predict_proba(X), search.predict_proba(X), atol=1e-9)
+
+
+def test_all_folds_train_at_once(monkeypatch):
+    pytest.importorskip("torch")
+    sizes = []
+
+    def spy(settings, optimizer, data, network, members):
+        sizes.append(len(members))
+        return solve_together(settings, optimizer, data, network, members)
+
+    monkeypatch.setattr("skreg._cold.solve_together", spy)
+    options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
+    RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
+    assert sizes == [12, 3]  # folds, and the fit on all rows

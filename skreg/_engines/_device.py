@@ -124,7 +124,7 @@ def predictor(device, network, X, n_jobs=1):
         except (ImportError, ValueError):
             pass
         else:
-            from skreg._engines._torch import predict_many
+            from skreg._engines._torch import predictor as predictor_there
 
-            return lambda theta: predict_many(network, theta[None], X, place)[0]
+            return predictor_there(network, X, place)
     return lambda theta: _predict_on_cpu(network, theta, X, n_jobs)

@@ -329,6 +329,18 @@ def predict_many(network, thetas, X, device):
     return out
 
 
+def predictor(network, X, device):
+    """Function of theta: raw predictions at X, of shape (n, n_outputs).
+
+    X is copied to the device once; block by block, in each call, where it does not fit.
+    """
+    try:
+        X = _to_device(X, device)
+    except MemoryError:
+        pass
+    return lambda theta: predict_many(network, theta[None], X, device)[0]
+
+
 # One network -------------------------------------------------------------------------
 
 

@@ -167,10 +167,10 @@ class _Grid:
             self.is_live,
         )
         is_finite = networks.is_finite()
-        watched = any(self.monitors[k].validate is not None for k in self.live)
+        watched = any(self.monitors[k].reads_theta for k in self.live)
         needed = watched or self.settings.ema > 0
         thetas = networks.thetas() if needed else [None] * len(networks)
-        ceased, diverged = [], []
+        ceased, stopped, diverged = [], [], []
         for i in np.flatnonzero(self.is_live):
             k = self.live[i]
             history, monitor = self.history[k], self.monitors[k]
@@ -184,9 +184,12 @@ class _Grid:
             stops = monitor.update(epoch + 1, objective, theta, history)
             if not is_finite[i]:
                 diverged.append(i)
+            elif monitor.is_stopped:
+                stopped.append(i)
             elif stops and not self._lower_rate(k):
                 ceased.append(i)
         self._finish(np.array(diverged, int), Status.NON_FINITE)
+        self._finish(np.array(stopped, int), Status.STOPPED)
         self._finish(np.array(ceased, int), Status.CONVERGED)
 
     def _lower_rate(self, k):
