@@ -136,7 +136,8 @@ class SearchCV(BaseRegMLP):
         header.write(self)
         for name, value in attributes.items():
             setattr(self, name, value)
-        warn_unconverged(count[0], count[1], self)
+        if not self._is_auto:  # whose numbers of epochs are part of the portfolio
+            warn_unconverged(count[0], count[1], self)
         return self
 
     def _search(self, X, y, sample_weight, params):

@@ -151,7 +151,7 @@ def test_nested_parameters_and_no_penalty(regression):
 def test_wrong_grids_are_named(regression, grid, message):
     model = search(param_grid=grid)
     with pytest.raises(ValueError, match=message):
-        model.fit(*regression)
+        model.fit(*blobs())
     assert vars(model) == model.get_params(deep=False)
 
 
@@ -453,3 +453,10 @@ def test_routing_copies_no_iterator(regression):
     assert routing.consumes("fit", ["groups"]) == set()
     groups = search(cv=GroupKFold(3)).get_metadata_routing()
     assert groups.consumes("fit", ["groups"]) == {"groups"}
+
+
+def test_epochs_of_the_portfolio_are_no_matter_of_a_warning():
+    model = auto(cv=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(*blobs())
