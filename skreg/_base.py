@@ -16,10 +16,11 @@ from skreg._arrays import like
 from skreg._callbacks import CallbackSupportMixin
 from skreg._fitted import Fitted, as_estimator
 from skreg._repr import DocumentationLinks
-from skreg._rows import read_X
+from skreg._rows import Rows, read_weights, read_X, read_X_y
 from skreg._solvers._decay import STOCHASTIC_SOLVERS
+from skreg._task import task_of
 from skreg._threads import single_blas_thread
-from skreg._training import train
+from skreg._training import prepare, train
 from skreg._typing import Array, Matrix, PenaltyLike
 from skreg._validation import check_parameter_names
 
@@ -147,6 +148,13 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         held_out = (X_val, y_val, sample_weight_val)
         fitted = train(self, X, y, sample_weight, held_out=held_out, previous=previous)
         return self._take(fitted)
+
+    def _prepare(self, X, y, sample_weight):
+        """All that paths work on, but lambda; see `Training`."""
+        X, y, header = read_X_y(self, X, y)
+        weights = read_weights(sample_weight, X.shape[0])
+        task = task_of(self, y, weights)
+        return prepare(self, task, Rows.of(task, X, y, weights), header)
 
     def _take(self, fitted):
         fitted.header.write(self)

@@ -15,11 +15,9 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
-from skreg._rows import Rows, read_weights, read_X_y
 from skreg._solvers._stopping import is_due
-from skreg._task import task_of
 from skreg._threads import single_blas_thread
-from skreg._training import NON_FINITE, is_null_model, prepare
+from skreg._training import NON_FINITE, is_null_model
 from skreg._typing import Array, Matrix
 from skreg._walk import Walk, count_alive
 from skreg._warnings import warn
@@ -317,10 +315,7 @@ def _walk(estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verb
     """Go along the grid; return the training, the walk, its fits and the stop rule."""
     validation.check_parameters(estimator)
     given = (X, y, sample_weight)
-    X, y, header = read_X_y(estimator, X, y)
-    weights = read_weights(sample_weight, X.shape[0])
-    task = task_of(estimator, y, weights)
-    training = prepare(estimator, task, Rows.of(task, X, y, weights), header)
+    training = estimator._prepare(*given)
     training = replace(training, verbose=False)  # lines are of lambdas, not of epochs
     stop = _stop_rule(training.problem.network, **limits)
     number, report, grid = itertools.count(1), None, None

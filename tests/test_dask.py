@@ -1,10 +1,14 @@
 """Fits on a cluster: the same objective as in memory, whatever the blocks are."""
 
 import doctest
+import itertools
+import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +16,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
 from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
 from skreg._optimizers import Optimizer
@@ -23,6 +27,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 skreg_dask = pytest.importorskip("skreg.dask")
 term_module = pytest.importorskip("skreg.dask._term")
+_epochs = pytest.importorskip("skreg.dask._epochs")
 _sockets = pytest.importorskip("skreg.dask._sockets")
 Cluster = pytest.importorskip("skreg.dask._cluster").Cluster
 PeerLost, Sum = _sockets.PeerLost, _sockets.Sum
@@ -53,7 +58,7 @@ def client():
             n_workers=2,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -345,6 +350,37 @@ def test_early_stopping_watches_the_scores_of_the_local_fit(client, kind, scorin
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
+# Paths -------------------------------------------------------------------------------
+
+
+def test_path_is_the_local_one(client):
+    X, y, s = make_data("values")
+    kwargs = {"penalty": "l1", "solver": "lbfgs"}
+    options = {"reg_lambdas": [0.1, 0.3]}
+    local = reg_mlp_path(
+        RegMLPRegressor((), **kwargs), X, y, sample_weight=s, **options
+    )
+    dX, dy, ds = chunked(X, y, s)
+    estimator = DaskRegMLPRegressor((), client=client, **kwargs)
+    path = reg_mlp_path(estimator, dX, dy, sample_weight=ds, **options)
+    np.testing.assert_allclose(path.reg_lambdas, local.reg_lambdas, rtol=1e-10)
+    np.testing.assert_allclose(path.objective, local.objective, rtol=1e-6)
+    np.testing.assert_array_equal(path.n_nonzero, local.n_nonzero)
+    assert type(path[1]) is DaskRegMLPRegressor
+    assert path[1].client is client
+
+
+def test_refit_on_the_support_is_the_local_one(client):
+    X, y, s = make_data("values")
+    X = np.hstack([X, np.random.default_rng(1).standard_normal((300, 3))])
+    kwargs = {"penalty": "l1", "reg_lambda": 0.1, "solver": "lbfgs"}
+    model = DaskRegMLPRegressor((), client=client, **kwargs).fit(*chunked(X, y, s))
+    assert 0 < model.selected_features_.sum() < 7
+    again = model.refit_on_support(*chunked(X, y, s))
+    local = model.to_local().refit_on_support(X, y, s)
+    np.testing.assert_allclose(again.coefs_[0], local.coefs_[0], rtol=1e-6)
+
+
 # Sockets of the workers --------------------------------------------------------------
 
 
@@ -550,3 +586,104 @@ def test_bad_parameters_are_named_before_anything_is_sent(client):
     with pytest.raises(ValueError, match="only used with early_stopping=True"):
         DaskRegMLPRegressor(()).fit(*arrays, X_val=arrays[0], y_val=arrays[1])
     assert not hasattr(DaskRegMLPRegressor(), "partial_fit")
+
+
+# Faults ------------------------------------------------------------------------------
+
+
+def in_time(call, *args):
+    """Result of a call, or an error after two minutes."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(call, *args).result(120)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def wait_for_both(client):
+    """Return once two workers are there; a nanny starts dead ones again."""
+    deadline = time.monotonic() + 100
+    while len(client.nthreads()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def kill_a_worker(client):
+    os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
+
+
+def before_call(monkeypatch, owner, name, number, act):
+    """Act once, just before the numbered call of a function."""
+    original, numbers = getattr(owner, name), itertools.count(1)
+
+    def function(*args, **kwargs):
+        if next(numbers) == number:
+            act()
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, function)
+
+
+@pytest.mark.parametrize(
+    ("solver", "owner", "name", "number"),
+    [
+        ("lbfgs", Cluster, "map", 2),
+        ("lbfgs", term_module.ClusterTerm, "value_grad", 4),
+        ("adam", _epochs, "_groups", 2),
+        ("adam", _epochs, "_results", 2),
+    ],
+    ids=["set-up", "evaluation", "before an epoch", "epoch"],
+)
+def test_a_fit_survives_a_worker(client, monkeypatch, solver, owner, name, number):
+    wait_for_both(client)
+    X, y, s = make_data("values")
+    kwargs = {**EXACT, "solver": solver, "max_iter": 6, "client": client}
+    quiet = DaskRegMLPRegressor((5,), **kwargs).fit(*chunked(X, y, s))
+    before_call(monkeypatch, owner, name, number, lambda: kill_a_worker(client))
+    model = DaskRegMLPRegressor((5,), **kwargs)
+    in_time(model.fit, *chunked(X, y, s))
+    np.testing.assert_allclose(model.loss_curve_, quiet.loss_curve_, rtol=1e-9)
+
+
+def test_predictions_survive_a_worker(client):
+    wait_for_both(client)
+    X, y, _ = make_data("classes")
+    dX, dy = chunked(X, y)
+    model = DaskRegMLPClassifier((5,), client=client, **EXACT).fit(dX, dy)
+    lazy = client.persist(model.predict(dX))
+    distributed.wait(lazy)
+    kill_a_worker(client)
+    values = in_time(client.gather, client.compute(lazy))
+    np.testing.assert_array_equal(values, model.to_local().predict(X))
+
+
+def test_a_lost_scheduler_ends_the_fit_with_a_clear_error(monkeypatch):
+    X, y, s = make_data("values")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        before_call(
+            monkeypatch, term_module.ClusterTerm, "value_grad", 4, cluster.close
+        )
+        model = DaskRegMLPRegressor((5,), client=client, **EXACT)
+        with pytest.raises(RuntimeError, match="connection to the Dask scheduler"):
+            in_time(model.fit, *chunked(X, y, s))
+    assert not hasattr(model, "fitted_")
+
+
+def test_two_fits_at_once_end_as_one_by_one(client):
+    wait_for_both(client)
+    X, y, s = make_data("classes")
+    kwargs = {**EXACT, "solver": "adam", "max_iter": 4, "client": client}
+    alone = DaskRegMLPClassifier((5,), **kwargs).fit(*chunked(X, y, s))
+    with ThreadPoolExecutor(2) as pool:
+        fits = [
+            pool.submit(DaskRegMLPClassifier((5,), **kwargs).fit, *chunked(X, y, s))
+            for _ in range(2)
+        ]
+        models = [fit.result(120) for fit in fits]
+    for model in models:
+        np.testing.assert_allclose(model.loss_curve_, alone.loss_curve_, rtol=1e-9)

@@ -93,16 +93,30 @@ class OnCluster:
         RuntimeError
             If the scheduler is lost, or workers die again and again.
         """
-        with single_blas_thread():
-            fitted = self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val))
-        return self._take(fitted)
-
-    def _train(self, X, y, sample_weight, held_out):
-        local, cluster = self._local(), Cluster(self.client_)
-        validation.check_parameters(local)
-        validation.check_scorer(local)
-        _check_fit(local, held_out)
         previous = getattr(self, "fitted_", None) if self.warm_start else None
+        held_out = X_val, y_val, sample_weight_val
+        return self._train(X, y, sample_weight, held_out, previous=previous)
+
+    def _train(self, X, y, sample_weight, held_out=(None, None, None), **options):
+        local = self._local()
+        with single_blas_thread():
+            validation.check_parameters(local)
+            validation.check_scorer(local)
+            _check_fit(local, held_out)
+            training = self._prepare(X, y, sample_weight, held_out, **options)
+            return self._take(solve(training, local))
+
+    def _prepare(
+        self,
+        X,
+        y,
+        sample_weight,
+        held_out=(None, None, None),
+        previous=None,
+        inputs=None,
+    ):
+        """All that fits and paths work on, but lambda; see `Training`."""
+        local, cluster = self._local(), Cluster(self.client_)
         rows, header, facts = _term.read(local, cluster, X, y, sample_weight)
         if previous is not None:
             _check_header(header, previous.header, "X")
@@ -112,18 +126,62 @@ class OnCluster:
             names = "X_val", "y_val", "sample_weight_val"
             val_rows, val_header, _ = _term.read(local, cluster, *held_out, names)
             _check_header(val_header, header, "X_val")
-        training = prepare(
+        return prepare(
             local,
             task,
             rows,
             header,
             held_out=val_rows,
             previous=previous,
+            inputs=inputs,
             data_term=_term.data_term,
             score=_term.validation_score,
         )
-        del rows, val_rows  # blocks as they were read; the encoded ones go on
-        return solve(training, local)
+
+    def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
+        """Train a new network on the selected inputs only, on the cluster.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs, all of them, as in `fit`.
+        y : dask array of shape (n_samples,) or (n_samples, n_outputs), or DataFrame
+            Targets, as in `fit`.
+        sample_weight : dask array of shape (n_samples,), or Series, default=None
+            Non-negative weights, not all 0.
+        penalty : None, str, Penalty or sequence of these, default=None
+            Of the new network.
+        **params : dict
+            Other parameters in which the new network differs from this one.
+
+        Returns
+        -------
+        DaskRegMLPClassifier or DaskRegMLPRegressor
+            A fitted estimator that takes the same X.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If no input is selected, or as in `fit`.
+        """
+        check_is_fitted(self)
+        if not self.selected_features_.any():
+            raise ValueError(
+                "No input is left: the fitted network is constant. Lower 'reg_lambda' "
+                "and fit again, before a refit on the support."
+            )
+        dense = clone(self).set_params(penalty=penalty, **params)
+        inputs = np.flatnonzero(self.selected_features_)
+        return dense._train(X, y, sample_weight, inputs=inputs)
+
+    def set_callbacks(self, *callbacks):
+        """Not available: raises ValueError."""
+        raise ValueError(
+            "Callbacks are not supported on a cluster. Use verbose=1, and the "
+            "dashboard of Dask."
+        )
 
     def to_local(self):
         """Return the fitted network as a local estimator.

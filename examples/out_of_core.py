@@ -1,0 +1,74 @@
+"""
+Data larger than memory: Parquet files and a cluster of this machine
+====================================================================
+
+Rows lie in Parquet files. Workers with little memory read them, block by block, spill
+to disk what does not fit, and train one network together. Needs ``skreg[dask]``.
+
+    python examples/out_of_core.py --rows 4000000
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from dask.distributed import Client, LocalCluster
+
+from skreg.dask import DaskRegMLPClassifier
+
+N_INPUTS, ROWS_PER_FILE = 40, 100_000
+
+
+def write_files(folder, n_rows):
+    """Files of rows of two classes, of which five inputs tell."""
+    for k in range(max(1, n_rows // ROWS_PER_FILE)):
+        rng = np.random.default_rng(k)
+        X = rng.standard_normal((ROWS_PER_FILE, N_INPUTS), dtype=np.float32)
+        noise = rng.standard_normal(ROWS_PER_FILE)
+        frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(N_INPUTS)])
+        frame["y"] = (X[:, 0] * X[:, 1] + X[:, 2:5].sum(axis=1) + noise > 0).astype(int)
+        frame.to_parquet(folder / f"part{k:04d}.parquet")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--memory", default="600MB", help="limit of each worker")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=options.memory
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        print("Dashboard:", client.dashboard_link)
+        write_files(Path(folder), options.rows)
+        frame = dd.read_parquet(folder)
+        X, y = frame.drop(columns="y"), frame["y"]
+
+        model = DaskRegMLPClassifier(
+            (20,),
+            penalty="group_lasso",
+            reg_lambda=1e-3,
+            solver="adam",
+            batch_size=1000,
+            max_iter=5,
+            learning_rate_init=0.003,
+            learning_rate="cosine",
+            random_state=0,
+            verbose=1,
+        )
+        begin = time.perf_counter()
+        model.fit(X, y)
+        print(f"{model.n_iter_} epochs in {time.perf_counter() - begin:.0f} s")
+        print("inputs in use:", model.feature_names_in_[model.selected_features_])
+        print(f"accuracy: {model.score(X, y):.3f}")
+
+
+if __name__ == "__main__":
+    main()
