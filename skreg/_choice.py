@@ -50,6 +50,8 @@ class Plan:
         Is told what has been done, as a line of text.
     rng : RandomState
         Draws the rows of a race on some rows.
+    hear : callable or None
+        Is told of each path on a fold that is done, for callbacks.
     """
 
     splits: list
@@ -62,6 +64,7 @@ class Plan:
     is_race: bool
     report: object
     rng: np.random.RandomState
+    hear: object = None
 
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
@@ -216,6 +219,8 @@ def _run_some(data, grid, plan, splits, folds):
             f"{data.point.label}, fold {k + 1} of {len(splits)}: {n} lambdas, {line}, "
             f"{scores.fit_time.sum():.1f} s"
         )
+        if plan.hear is not None:
+            plan.hear(data, splits[k][0], k, scores)
     return every
 
 

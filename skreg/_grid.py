@@ -64,6 +64,8 @@ def reference_lambda(twin, theta, is_linear):
             "give 'reg_lambdas' as a grid."
         )
     gradient = twin.data_value_grad(theta)[1].astype(np.float64)
+    if not np.isfinite(gradient).all():  # too large even for a singular value
+        return np.inf
     if _is_rounding(twin, gradient):
         return 1.0
     try:

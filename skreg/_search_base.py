@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -27,8 +28,9 @@ from sklearn.utils.validation import check_is_fitted
 from skreg import _validation as validation
 from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
+from skreg._callbacks import Report, with_callbacks
 from skreg._choice import Plan, choose, mean_of_folds, out_of_fold, path_of
-from skreg._crossval import Data, takes_weights
+from skreg._crossval import Data, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator
 from skreg._numbers import as_float, is_boolean, is_integer
@@ -45,6 +47,7 @@ from skreg._typing import (
     Scoring,
 )
 from skreg._units import Units
+from skreg._warnings import warn
 
 ParamGrid: TypeAlias = (
     str | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]] | None
@@ -98,6 +101,7 @@ class SearchCV(BaseRegMLP):
     oof_predictions_: Array
     path_: RegMLPPath
 
+    @with_callbacks
     def fit(
         self,
         X: Matrix,
@@ -143,8 +147,9 @@ class SearchCV(BaseRegMLP):
     def _search(self, X, y, sample_weight, params):
         """Fitted attributes by name, the header of X, and the count of fits."""
         self._check_search_parameters()
-        given = indexable(as_numpy(X), as_numpy(y, "y"))
-        X, y, header = read_X_y(self, X, y)
+        user = (X, y, sample_weight)
+        X, y, header = read_X_y(self, X, y)  # SciPy trusts what has been checked here
+        given = indexable(as_numpy(user[0]), as_numpy(user[1], "y"))
         weights = read_weights(sample_weight, X.shape[0])
         network = self._network()
         candidates = self._candidates(network, X, y, weights, header, given)
@@ -162,6 +167,7 @@ class SearchCV(BaseRegMLP):
             self._is_auto,
             _reporter(self.verbose),
             np.random.RandomState(network.random_state % 2**32),
+            listener := _Listener.of(self, *user),
         )
         n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
         for data in candidates:
@@ -174,6 +180,8 @@ class SearchCV(BaseRegMLP):
             attributes |= _networks_of(choice, plan)
             if "path_count" in attributes:
                 count = count + attributes.pop("path_count")
+        if listener is not None:
+            listener.end(attributes.get("fitted_"))
         return attributes, header, count
 
     @property
@@ -483,6 +491,57 @@ def _reporter(verbose):
             print(f"[CV] {line}", flush=True)
 
     return report
+
+
+class _Listener:
+    """Tells the callbacks of a search: a task per path on a fold, with one per lambda.
+
+    Paths are told of when they are done, one after the other, from any thread.
+
+    Parameters
+    ----------
+    report : Report
+    sample_weight : array-like or None
+        As the user gave it.
+    """
+
+    def __init__(self, report, sample_weight):
+        self._report, self._sample_weight = report, sample_weight
+        self._lock, self._wants_an_end = threading.Lock(), False
+
+    @classmethod
+    def of(cls, search, X, y, sample_weight):
+        """Listener of a search that begins; None where it has no callbacks."""
+        report = Report.of(search, X, y, sample_weight, None)
+        return None if report is None else cls(report, sample_weight)
+
+    def __call__(self, data, train, k, scores):
+        def weights():
+            return {"sample_weight": rows_of(self._sample_weight, train)}
+
+        X, y = data.given
+        rows = {"X": lambda: rows_of(X, train), "y": lambda: rows_of(y, train)}
+        if self._sample_weight is not None:
+            rows["metadata"] = weights
+        name = f"{data.point.label}, fold {k + 1}"
+        with self._lock:
+            path = self._report.task(name, len(scores.networks), **rows)
+            for network, diverged, lam in zip(
+                scores.networks, scores.has_diverged, scores.reg_lambdas
+            ):
+                fitted = None if diverged else partial(data.restored, network)
+                wants = path.done("reg_lambda", fitted, reg_lambda_=float(lam))
+                self._wants_an_end |= wants
+            self._wants_an_end |= path.end()
+
+    def end(self, fitted):
+        """Tell that the search has ended, with a network or None."""
+        self._report.end(None if fitted is None else lambda: fitted)
+        if self._wants_an_end:
+            warn(
+                "A callback asked for an end, but a search needs every lambda on every "
+                "fold: it went on."
+            )
 
 
 def _attributes_of(choice):

@@ -7,13 +7,19 @@ import sys
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    reg_mlp_path,
+)
 from skreg import _callbacks as own
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn below 1.9")
@@ -186,6 +192,64 @@ def test_paths_have_a_task_per_lambda(sizes, solver):
     stopped = make(hidden_layer_sizes=sizes, solver=solver)
     stopped.set_callbacks(Recorder(stop_after=2, task="reg_lambda"))
     assert len(reg_mlp_path(stopped, X, TARGETS, reg_lambdas=grid)) == 2
+
+
+SEARCHES = {RegMLPClassifierCV: LABELS, RegMLPRegressorCV: TARGETS}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("refit", [True, False, "folds"])
+def test_searches_have_a_task_per_fold_with_one_per_lambda(search, n_jobs, refit):
+    y, weights, recorder = SEARCHES[search], np.arange(1, 61.0), Recorder()
+    grid = {"reg_lambdas": [1e-3, 1e-2, 1e-1], "cv": 2, "refit": refit}
+    model = make(search, n_jobs=n_jobs, **grid).set_callbacks(recorder)
+    model.fit(X, y, weights)
+    path = [("begin", "reg_lambda"), ("end", "reg_lambda")] * 3
+    assert recorder.heard[:2] == ["setup", ("begin", "fit")]
+    assert recorder.heard[-2:] == [("end", "fit"), "teardown"]
+    for k in (1, 2):
+        first = next(i for i, h in enumerate(recorder.heard) if f"fold {k}" in h[1])
+        assert recorder.heard[first + 1 : first + 7] == path
+        assert recorder.heard[first + 7] == ("end", recorder.heard[first][1])
+    sizes = [len(data["X"]) for data in recorder.data]
+    assert sizes == [60, *[30] * 8]
+    for data in recorder.data:
+        assert (
+            len(data["y"]) == len(data["X"]) == len(data["metadata"]["sample_weight"])
+        )
+    networks = [model for model in recorder.networks if model is not None]
+    assert len(networks) == 6 + (refit is not False)
+    for network in networks[:6]:
+        assert network.reg_lambda_ in grid["reg_lambdas"]
+        assert network.predict(X).shape == y.shape
+    if refit:
+        assert_array_equal(networks[-1].predict(X), model.predict(X))
+
+
+def test_callbacks_do_not_change_a_search_and_cannot_end_it():
+    params = {"reg_lambdas": [1e-3, 1e-1], "cv": 2}
+    plain = make(RegMLPRegressorCV, **params).fit(X, TARGETS)
+    heard = make(RegMLPRegressorCV, **params)
+    heard.set_callbacks(Recorder(stop_after=1, task="reg_lambda"))
+    with pytest.warns(UserWarning, match="needs every lambda on every fold"):
+        heard.fit(X, TARGETS)
+    assert_array_equal(heard.scores_, plain.scores_)
+    assert_array_equal(heard.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_searches_are_monitored_and_show_progress(n_jobs, capsys):
+    pytest.importorskip("rich")
+    monitor = callback.ScoringMonitor(scoring="r2")
+    search = make(RegMLPRegressorCV, reg_lambdas=[1e-3, 1e-1], cv=2, n_jobs=n_jobs)
+    search.set_callbacks(monitor, callback.ProgressBar()).fit(X, TARGETS)
+    rows = [r for r in monitor.get_logs().data if r["task_name"] == "reg_lambda"]
+    assert len(rows) == 4
+    assert_allclose(
+        np.sort([r["r2"] for r in rows]), np.sort(search.train_scores_.ravel())
+    )
+    assert "fold 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -917,3 +917,11 @@ def test_verbose_prints_lines_of_lambdas_and_not_of_epochs(verbose, shown, capsy
 def test_verbose_of_paths_is_checked(verbose):
     with pytest.raises(ValueError, match="'verbose' must be a bool or an int >= 0"):
         reg_mlp_path(RegMLPRegressor(), np.eye(4), np.arange(4.0), verbose=verbose)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_gradients_beyond_all_numbers_leave_no_automatic_grid():
+    X = 1e250 * np.random.default_rng(0).normal(size=(20, 2))
+    network = RegMLPRegressor(3, solver="lbfgs", max_iter=5, random_state=0)
+    with pytest.raises(ValueError, match=r"no automatic grid: .* is inf"):
+        reg_mlp_path(network, X, 1e100 * np.sign(X[:, 0]))

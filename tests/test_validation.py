@@ -515,7 +515,7 @@ MALFORMED = pytest.mark.parametrize(
 
 @MALFORMED
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "X_val"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "X_val", "search"])
 def test_malformed_sparse_matrices_are_refused(
     format, name, place, value, message, dtype, method
 ):
@@ -526,6 +526,7 @@ def test_malformed_sparse_matrices_are_refused(
         "partial_fit": lambda: model.partial_fit(bad, TARGETS),
         "predict": lambda: model.fit(X, TARGETS).predict(bad),
         "X_val": lambda: model.fit(X, TARGETS, X_val=bad, y_val=TARGETS),
+        "search": lambda: RegMLPRegressorCV(4, max_iter=2).fit(bad, TARGETS),
     }
     with pytest.raises(ValueError, match=message) as error:
         calls[method]()
