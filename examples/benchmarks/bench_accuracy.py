@@ -159,10 +159,12 @@ OURS = ["skreg auto stack", "skreg auto folds", "skreg recommended"]  # are comp
 PACKAGES = {"RealMLP-TD": "pytabkit", "LassoNetCV": "lassonet"}  # others: always there
 
 
-def installed(labels):
+def available(labels, results):
+    """Those that are installed, or of which there are results."""
+    measured = {label for _, _, label, _ in results.known}
     for label in labels:
         package = PACKAGES.get(label)
-        if package is None or find_spec(package):
+        if package is None or find_spec(package) or label in measured:
             yield label
         else:
             print(f"{label} is left out: {package} is not installed")
@@ -261,7 +263,7 @@ def measure_tabular(label, split, file, quick):
 
 
 def tabular(args, results):
-    labels = list(installed(args.contenders or CONTENDERS))
+    labels = list(available(args.contenders or CONTENDERS, results))
     files = sorted((data_folder() / "tabular").glob("*.npz"))
     files = [file for file in files if not args.sets or file.stem in args.sets]
     print(f"{'set':30}{'contender':20}{'loss':>8}{'±':>7}", end="")
