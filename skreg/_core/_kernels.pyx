@@ -14,6 +14,9 @@ cdef extern from "denormals.hpp" namespace "skreg" nogil:
     unsigned int flush_denormals()
     void restore_denormals(unsigned int state)
 
+cdef extern from "isa.hpp" namespace "skreg" nogil:
+    int isa_level()
+
 cdef extern from "lbfgs.hpp" namespace "skreg" nogil:
     cdef cppclass LbfgsMemory:
         Py_ssize_t n, pushed
@@ -63,7 +66,7 @@ cdef extern from "groups.hpp" namespace "skreg" nogil:
 
 cdef extern from "update.hpp" namespace "skreg" nogil:
     enum:
-        ADAM "skreg::ADAM"
+        N_METHODS "skreg::N_METHODS"
         N_SLOTS "skreg::N_SLOTS"
     cdef cppclass UpdateRule:
         int method
@@ -270,6 +273,11 @@ cdef int _check_rows(Data data, const Py_ssize_t[::1] order, Py_ssize_t start,
     return 0
 
 
+def instruction_level():
+    """Return the x86-64 level of the code in use: 4 (AVX-512), 3 (AVX2) or 1."""
+    return isa_level()
+
+
 def most_threads(Net net, Data data, Py_ssize_t n_rows):
     """Number of threads beyond which more do not pay in passes over `n_rows` rows."""
     return count_threads(net.network, data.rows, n_rows)
@@ -349,7 +357,7 @@ cdef class Rule:
         cdef:
             GroupBlock block
             int i
-        if not 0 <= method <= ADAM or len(hyper) != 4:
+        if not 0 <= method < N_METHODS or len(hyper) != 4:
             raise ValueError("the method or its hyperparameters are unknown")
         self.rule.method = method
         for i in range(4):

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "isa.hpp"
+#include "list.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
@@ -72,18 +73,9 @@ SKREG_CLONES void activate_each_with_slope(T *__restrict z, T *__restrict slope,
     for (ptrdiff_t i = 0; i < size; ++i) z[i] = F::value(z[i], slope[i]);
 }
 
-template <typename... F> struct List {};
-
 // In the order of ACTIVATIONS in skreg/_network.py.
 using Activations = List<Identity, Logistic, Tanh, Relu, LeakyRelu, Gelu, Silu>;
 constexpr int IDENTITY = 0;
-
-// run(F()) for the entry at the place `code` of a list.
-template <typename... F, typename Run>
-SKREG_INLINE void dispatch(List<F...>, int code, Run run) {
-    int place = 0;
-    (void)((place++ == code && (run(F()), true)) || ...);
-}
 
 inline bool stores_slope(int activation) {
     bool stores = false;

@@ -1,4 +1,5 @@
-// Instruction sets, on x86-64 Linux with GCC; elsewhere one for all.
+// Instruction sets, on x86-64 Linux with GCC; elsewhere, or where SKREG_PORTABLE is
+// defined (a build to test what other processors run), one for all.
 //
 // Functions marked SKREG_CLONES are compiled for several; the dynamic loader picks one
 // for the machine. Where an instruction set also changes the algorithm, SKREG_V3 (AVX2)
@@ -6,7 +7,8 @@
 #pragma once
 #include <cstdlib>
 
-#if defined(__GNUC__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__gnu_linux__)
+#if defined(__GNUC__) && __GNUC__ >= 12 && defined(__x86_64__) &&                        \
+    defined(__gnu_linux__) && !defined(SKREG_PORTABLE)
 #define SKREG_CLONES                                                                     \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define SKREG_V3 __attribute__((target("arch=x86-64-v3")))

@@ -4,24 +4,18 @@
 // scale * s_i * dl/df, ready to be propagated backwards.
 #pragma once
 #include <cstddef>
+#include <type_traits>
 
 #include "isa.hpp"
+#include "list.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
 
-// Codes shared with skreg/losses.py.
-enum Loss {
-    BINARY_LOG_LOSS,       // log(1 + e^f) - y f, summed over columns (multilabel)
-    MULTINOMIAL_LOG_LOSS,  // logsumexp(f) - f_y, y holds class indices
-    SQUARED_ERROR,         // (f - y)^2 / 2
-    ABSOLUTE_ERROR,        // |f - y|
-    HUBER,                 // r^2/2 if |r| <= p, else p (|r| - p/2)
-    QUANTILE,              // pinball: p r if r >= 0, else (p - 1) r, with r = y - f
-    POISSON,               // e^f - y f
-    GAMMA                  // y e^-f + f
-};
+// A loss is a struct here, its place in the list below, and its row in skreg/losses.py.
+// eval(y, f, param, derivative) gives l(y, f) and its derivative in f.
 
+// log(1 + e^f) - y f, summed over columns (multilabel)
 struct BinaryLogLoss {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         // One exponential serves value and derivative; neither can overflow.
@@ -31,12 +25,14 @@ struct BinaryLogLoss {
         return log(T(1) + e) + (f > T(0) ? f : T(0)) - y * f;
     }
 };
+// (f - y)^2 / 2
 struct SquaredError {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         derivative = f - y;
         return T(0.5) * derivative * derivative;
     }
 };
+// |f - y|
 struct AbsoluteError {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         const T r = f - y;
@@ -44,6 +40,7 @@ struct AbsoluteError {
         return std::abs(r);
     }
 };
+// r^2/2 if |r| <= p, else p (|r| - p/2), with r = f - y
 struct Huber {
     template <typename T> static T eval(T y, T f, T p, T &derivative) {
         const T r = f - y, a = std::abs(r);
@@ -51,6 +48,7 @@ struct Huber {
         return a <= p ? T(0.5) * r * r : p * (a - T(0.5) * p);
     }
 };
+// pinball: p r if r >= 0, else (p - 1) r, with r = y - f
 struct Quantile {
     template <typename T> static T eval(T y, T f, T p, T &derivative) {
         const T r = y - f;
@@ -58,6 +56,7 @@ struct Quantile {
         return r >= T(0) ? p * r : (p - T(1)) * r;
     }
 };
+// e^f - y f
 struct Poisson {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         // exp clips f; the linear term must not outgrow it, here and below.
@@ -66,6 +65,7 @@ struct Poisson {
         return mean - y * (f > Format<T>::exp_max ? Format<T>::exp_max : f);
     }
 };
+// y e^-f + f
 struct Gamma {
     template <typename T> static T eval(T y, T f, T, T &derivative) {
         const T ratio = y * exp(-f);
@@ -73,6 +73,13 @@ struct Gamma {
         return ratio + (f < -Format<T>::exp_max ? -Format<T>::exp_max : f);
     }
 };
+
+// logsumexp(f) - f_y, where y holds class indices: not pointwise, see multinomial_loss.
+struct MultinomialLogLoss {};
+
+// In the order of the codes in skreg/losses.py.
+using Losses = List<BinaryLogLoss, MultinomialLogLoss, SquaredError, AbsoluteError, Huber,
+                    Quantile, Poisson, Gamma>;
 
 // n entries; weight s[i], or the constant `weight` where s is null.
 template <typename F, typename T>
@@ -152,21 +159,15 @@ SKREG_CLONES double multinomial_loss(T *__restrict f, const T *__restrict y,
 template <typename T>
 double loss_and_delta(int loss, double param, T *f, const T *y, const T *s,
                       ptrdiff_t rows, ptrdiff_t cols, T scale) {
-    const T p = T(param);
-    switch (loss) {
-    case BINARY_LOG_LOSS:
-        return pointwise_loss<BinaryLogLoss>(f, y, s, rows, cols, p, scale);
-    case MULTINOMIAL_LOG_LOSS: return multinomial_loss(f, y, s, rows, cols, scale);
-    case SQUARED_ERROR:
-        return pointwise_loss<SquaredError>(f, y, s, rows, cols, p, scale);
-    case ABSOLUTE_ERROR:
-        return pointwise_loss<AbsoluteError>(f, y, s, rows, cols, p, scale);
-    case HUBER: return pointwise_loss<Huber>(f, y, s, rows, cols, p, scale);
-    case QUANTILE: return pointwise_loss<Quantile>(f, y, s, rows, cols, p, scale);
-    case POISSON: return pointwise_loss<Poisson>(f, y, s, rows, cols, p, scale);
-    case GAMMA: return pointwise_loss<Gamma>(f, y, s, rows, cols, p, scale);
-    }
-    return 0.0;
+    double total = 0.0;
+    dispatch(Losses(), loss, [&](auto kind) {
+        using F = decltype(kind);
+        if constexpr (std::is_same_v<F, MultinomialLogLoss>)
+            total = multinomial_loss(f, y, s, rows, cols, scale);
+        else
+            total = pointwise_loss<F>(f, y, s, rows, cols, T(param), scale);
+    });
+    return total;
 }
 
 }  // namespace skreg

@@ -19,12 +19,10 @@
 
 #include "groups.hpp"
 #include "isa.hpp"
+#include "list.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
-
-// Codes shared with skreg/_rules.py.
-enum Method { SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM };
 
 // One elementwise penalty, in the precision of the arrays.
 template <typename T> struct Strengths {
@@ -38,6 +36,60 @@ template <typename T> struct StepScalars {
     T lr, move, tau, momentum, beta_1, beta_2, new_1, new_2, metric_scale, epsilon;
 };
 
+// An optimizer is a struct here, its place in the list below, and its row in
+// skreg/_optimizers.py. From a gradient, `direction` updates the moments of a parameter
+// that the optimizer keeps, and gives its direction and its metric.
+struct Sgd {
+    static constexpr bool is_heavy = false, is_adaptive = false, is_corrected = false;
+    template <typename T> static T direction(T g, T *, T *, const StepScalars<T> &, T &) {
+        return g;
+    }
+};
+struct Momentum {
+    static constexpr bool is_heavy = true, is_adaptive = false, is_corrected = false;
+    template <typename T>
+    static T direction(T g, T *first, T *, const StepScalars<T> &s, T &) {
+        return *first = s.momentum * *first + g;
+    }
+};
+struct Nesterov {
+    static constexpr bool is_heavy = true, is_adaptive = false, is_corrected = false;
+    template <typename T>
+    static T direction(T g, T *first, T *, const StepScalars<T> &s, T &) {
+        *first = s.momentum * *first + g;
+        return g + s.momentum * *first;
+    }
+};
+struct RmsProp {
+    static constexpr bool is_heavy = false, is_adaptive = true, is_corrected = false;
+    template <typename T>
+    static T direction(T g, T *, T *second, const StepScalars<T> &s, T &metric) {
+        *second = s.beta_2 * *second + s.new_2 * g * g;
+        metric = std::sqrt(*second) * s.metric_scale + s.epsilon;
+        return g;
+    }
+};
+struct Adam {
+    static constexpr bool is_heavy = false, is_adaptive = true, is_corrected = true;
+    template <typename T>
+    static T direction(T g, T *first, T *second, const StepScalars<T> &s, T &metric) {
+        *second = s.beta_2 * *second + s.new_2 * g * g;
+        metric = std::sqrt(*second) * s.metric_scale + s.epsilon;
+        return *first = s.beta_1 * *first + s.new_1 * g;
+    }
+};
+
+// In the order of the codes in skreg/_optimizers.py.
+using Methods = List<Sgd, Momentum, Nesterov, RmsProp, Adam>;
+
+constexpr int N_METHODS = length(Methods());
+
+inline bool is_adaptive(int method) {
+    bool adaptive = false;
+    dispatch(Methods(), method, [&](auto f) { adaptive = f.is_adaptive; });
+    return adaptive;
+}
+
 // Prox of a folded concave penalty at threshold t = step * l1. Short steps keep the
 // problem convex; long ones jump between the two local minima, 0 or soft and u.
 template <typename T> inline T concave_prox(T u, T t, T start, T stop) {
@@ -50,7 +102,7 @@ template <typename T> inline T concave_prox(T u, T t, T start, T stop) {
     return sign(u) * (room > T(0) ? convex : folded);
 }
 
-template <typename T, int method, int slot>
+template <typename F, typename T, int slot>
 SKREG_CLONES void update_run(T *__restrict w, T *__restrict grad, T *__restrict first,
                              T *__restrict second, ptrdiff_t n, StepScalars<T> s,
                              Strengths<T> penalty) {
@@ -69,21 +121,9 @@ SKREG_CLONES void update_run(T *__restrict w, T *__restrict grad, T *__restrict 
         }
         if constexpr (slot == DECOUPLED) weight = soft_threshold(keep * weight, cut);
 
-        T direction = g, metric = T(1);
-        if constexpr (method == MOMENTUM || method == NESTEROV) {
-            first[i] = s.momentum * first[i] + g;
-            direction = method == NESTEROV ? g + s.momentum * first[i] : first[i];
-        }
-        if constexpr (method == RMSPROP || method == ADAM) {
-            second[i] = s.beta_2 * second[i] + s.new_2 * g * g;
-            metric = std::sqrt(second[i]) * s.metric_scale + s.epsilon;
-        }
-        if constexpr (method == ADAM) {
-            first[i] = s.beta_1 * first[i] + s.new_1 * g;
-            direction = first[i];
-        }
-
-        if constexpr (method == RMSPROP || method == ADAM) {
+        T metric = T(1);
+        const T direction = F::direction(g, first + i, second + i, s, metric);
+        if constexpr (F::is_adaptive) {
             if constexpr (slot == PROXIMAL) {
                 // The formula above times D / D: one division.
                 const T rate = T(1) / (metric + prox_l2);
@@ -104,24 +144,21 @@ SKREG_CLONES void update_run(T *__restrict w, T *__restrict grad, T *__restrict 
     }
 }
 
-template <typename T, int method>
+template <typename F, typename T>
 void update_slot(int slot, T *w, T *grad, T *first, T *second, ptrdiff_t n,
                  const StepScalars<T> &s, const Strengths<T> &penalty) {
     switch (slot) {
     case UNPENALIZED:
-        return update_run<T, method, UNPENALIZED>(w, grad, first, second, n, s, penalty);
-    case COUPLED:
-        return update_run<T, method, COUPLED>(w, grad, first, second, n, s, penalty);
+        return update_run<F, T, UNPENALIZED>(w, grad, first, second, n, s, penalty);
+    case COUPLED: return update_run<F, T, COUPLED>(w, grad, first, second, n, s, penalty);
     case DECOUPLED:
-        return update_run<T, method, DECOUPLED>(w, grad, first, second, n, s, penalty);
+        return update_run<F, T, DECOUPLED>(w, grad, first, second, n, s, penalty);
     case PROXIMAL:
-        return update_run<T, method, PROXIMAL>(w, grad, first, second, n, s, penalty);
+        return update_run<F, T, PROXIMAL>(w, grad, first, second, n, s, penalty);
     case COUPLED_CONCAVE:
-        return update_run<T, method, COUPLED_CONCAVE>(w, grad, first, second, n, s,
-                                                      penalty);
+        return update_run<F, T, COUPLED_CONCAVE>(w, grad, first, second, n, s, penalty);
     case PROXIMAL_CONCAVE:
-        return update_run<T, method, PROXIMAL_CONCAVE>(w, grad, first, second, n, s,
-                                                       penalty);
+        return update_run<F, T, PROXIMAL_CONCAVE>(w, grad, first, second, n, s, penalty);
     }
 }
 
@@ -129,17 +166,20 @@ void update_slot(int slot, T *w, T *grad, T *first, T *second, ptrdiff_t n,
 template <typename T>
 StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper) {
     StepScalars<T> s;
-    const bool heavy = method == MOMENTUM || method == NESTEROV;
+    bool heavy = false, corrected = false;
+    dispatch(Methods(), method, [&](auto f) {
+        heavy = f.is_heavy;
+        corrected = f.is_corrected;
+    });
     s.lr = T(lr);
-    s.move = T(method == ADAM ? lr / (1.0 - std::pow(hyper[1], t)) : lr);
+    s.move = T(corrected ? lr / (1.0 - std::pow(hyper[1], t)) : lr);
     s.tau = T(heavy ? lr / (1.0 - hyper[0]) : lr);
     s.momentum = T(hyper[0]);
     s.beta_1 = T(hyper[1]);
     s.beta_2 = T(hyper[2]);
     s.new_1 = T(1.0 - hyper[1]);
     s.new_2 = T(1.0 - hyper[2]);
-    s.metric_scale =
-        T(method == ADAM ? 1.0 / std::sqrt(1.0 - std::pow(hyper[2], t)) : 1.0);
+    s.metric_scale = T(corrected ? 1.0 / std::sqrt(1.0 - std::pow(hyper[2], t)) : 1.0);
     s.epsilon = T(hyper[3]);
     return s;
 }
@@ -149,7 +189,7 @@ StepScalars<T> step_scalars(int method, double lr, double t, const double *hyper
 // all parameters. `hyper` is (momentum, beta_1, beta_2, epsilon), with RMSProp's
 // rho as beta_2.
 struct UpdateRule {
-    int method = SGD;
+    int method = 0;
     double hyper[4] = {0.0, 0.0, 0.0, 0.0};
     std::vector<double> segments;
     std::vector<GroupBlock> groups;
@@ -195,13 +235,8 @@ void update_segment(int method, const double *segment, ptrdiff_t from, ptrdiff_t
                                T(segment[6])};
     T *w = theta + begin, *m = first + begin, *v = second + begin;
     T *g = grad + begin;
-    switch (method) {
-    case SGD: return update_slot<T, SGD>(slot, w, g, m, v, n, s, penalty);
-    case MOMENTUM: return update_slot<T, MOMENTUM>(slot, w, g, m, v, n, s, penalty);
-    case NESTEROV: return update_slot<T, NESTEROV>(slot, w, g, m, v, n, s, penalty);
-    case RMSPROP: return update_slot<T, RMSPROP>(slot, w, g, m, v, n, s, penalty);
-    case ADAM: return update_slot<T, ADAM>(slot, w, g, m, v, n, s, penalty);
-    }
+    dispatch(Methods(), method,
+             [&](auto f) { update_slot<decltype(f)>(slot, w, g, m, v, n, s, penalty); });
 }
 
 // The move of parameters [from, to) with their elementwise penalties. `first` and
@@ -224,8 +259,7 @@ void before_move(const GroupBlock &block, double lr, T *theta, T *grad, T *buffe
 template <typename T>
 void after_move(const UpdateRule &rule, const GroupBlock &block, const StepScalars<T> &s,
                 T *theta, const T *grad, T *buffer) {
-    const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
-    groups_after(block, s.tau, adaptive ? grad : nullptr, theta, buffer);
+    groups_after(block, s.tau, is_adaptive(rule.method) ? grad : nullptr, theta, buffer);
 }
 
 // One step on all n parameters, t counting from 1.
@@ -292,7 +326,7 @@ template <typename T> double penalty_value(const UpdateRule &rule, const T *thet
 template <typename T>
 void metric(const UpdateRule &rule, double t, ptrdiff_t n, const T *second, T *out) {
     const StepScalars<T> s = step_scalars<T>(rule.method, 1.0, t, rule.hyper);
-    const bool adaptive = rule.method == RMSPROP || rule.method == ADAM;
+    const bool adaptive = is_adaptive(rule.method);
     for (ptrdiff_t i = 0; i < n; ++i)
         out[i] = adaptive ? std::sqrt(second[i]) * s.metric_scale + s.epsilon : T(1);
 }

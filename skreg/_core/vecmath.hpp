@@ -19,6 +19,7 @@ template <typename T> struct Format;
 
 template <> struct Format<float> {
     using Int = std::int32_t;
+    using UInt = std::uint32_t;
     static constexpr Int mantissa_bits = 23, bias = 127, half_exponent = 0x3f3504f3;
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
     static constexpr float round_shift = 12582912.0f;
@@ -29,6 +30,7 @@ template <> struct Format<float> {
 
 template <> struct Format<double> {
     using Int = std::int64_t;
+    using UInt = std::uint64_t;
     static constexpr Int mantissa_bits = 52, bias = 1023,
                          half_exponent = 0x3fe6a09e667f3bcdLL;
     static constexpr double round_shift = 6755399441055744.0;
@@ -67,7 +69,8 @@ template <typename T> inline T expm1_parts(T x, T &power) {
     for (int k = F::exp_degree - 1; k > 0; --k) q = T(1 / FACTORIALS[k]) + r * q;
     using Int = typename F::Int;
     const Int exponent = bit_cast<Int>(shifted) - bit_cast<Int>(F::round_shift) + F::bias;
-    power = bit_cast<T>(Int(exponent * (Int(1) << F::mantissa_bits)));
+    // Unsigned: of a NaN these bits are anything, and must not overflow.
+    power = bit_cast<T>(typename F::UInt(exponent) << F::mantissa_bits);
     return r * q;
 }
 

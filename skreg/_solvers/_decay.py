@@ -7,7 +7,10 @@
 | proximal  | prox after the move, in the optimizer's metric            |
 """
 
-STOCHASTIC_SOLVERS = ("sgd", "rmsprop", "adam")
+from skreg._optimizers import METHODS
+
+# Those with heavy momentum are "sgd" for users.
+STOCHASTIC_SOLVERS = tuple(name for name, row in METHODS.items() if not row.is_heavy)
 SOLVERS = (*STOCHASTIC_SOLVERS, "lbfgs")
 DECAY_MODES = ("auto", "coupled", "decoupled", "proximal")
 
