@@ -18,7 +18,7 @@ from skreg._points import Point
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
 from skreg._task import Task
-from skreg._training import validation_score
+from skreg._training import NON_FINITE, validation_score
 from skreg._units import Units
 from skreg._walk import Walk
 
@@ -168,6 +168,8 @@ def fit_path(training, grid, start="warm"):
 
     def refined(fit):
         chosen = walk.refine(fit)
+        if chosen.has_diverged:
+            raise ValueError(NON_FINITE)
         n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
         return training.fitted(replace(chosen.result, n_iter=n_iter), chosen.monitor)
 

@@ -290,7 +290,7 @@ def reg_mlp_path(
         training, walk, fits, stop = _walk(
             estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose
         )
-    if not all(np.isfinite(fit.theta).all() for fit in fits):
+    if not all(np.isfinite([*fit.theta, fit.data_loss]).all() for fit in fits):
         raise ValueError(NON_FINITE)
     if stop is not None and not stop(fits[-1].coefs(training.problem.network)):
         warn(

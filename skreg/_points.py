@@ -62,6 +62,8 @@ def points_of(search, network, n_rows):
         return [_point(search, network, params, label) for label, params in named]
     try:
         candidates = list(ParameterGrid(grid))
+        if not candidates:
+            raise ValueError("it has no candidates")
     except (TypeError, ValueError) as error:
         raise validation.parameter_error(
             search,

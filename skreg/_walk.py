@@ -54,7 +54,8 @@ class _Fit:
     def has_diverged(self):
         failed = self.result.status is Status.NON_FINITE
         is_kept = self.monitor.best_theta is not None
-        return (failed and not is_kept) or not np.isfinite(self.theta).all()
+        is_finite = np.isfinite(self.theta).all() and np.isfinite(self.data_loss)
+        return (failed and not is_kept) or not is_finite
 
     def coefs(self, network):
         return network.coefs(self.theta)
@@ -270,6 +271,8 @@ class Walk:
         """Let no network be worse, at its own lambda, than another one of the path."""
         for k, fit in enumerate(fits):
             at_lam = [self._objective(other, fit.lam) for other in fits]
+            if np.isnan(at_lam).all():
+                continue
             best = int(np.nanargmin(at_lam))
             if not at_lam[best] < fit.objective:
                 continue

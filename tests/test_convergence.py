@@ -25,7 +25,12 @@ from sklearn.linear_model import (
 )
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
+from skreg import (
+    RegMLPClassifier,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    reg_mlp_path,
+)
 from skreg._core import loss_gradient
 from skreg._network import Network
 from skreg.losses import regression_loss
@@ -510,3 +515,13 @@ def test_a_last_step_that_goes_astray_is_an_error(sizes, params, method):
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         getattr(model, method)(X, np.abs(y) + 0.1)
     assert not hasattr(model, "coefs_")
+
+
+def test_paths_and_searches_find_last_steps_that_go_astray():
+    X, y = sample(RegMLPRegressor)
+    params = {"solver": "adam", "learning_rate_init": 1e300, "max_iter": 1}
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        reg_mlp_path(RegMLPRegressor((2, 2), **params), X, y, reg_lambdas=[0.0, 1.0])
+    search = RegMLPRegressorCV((2, 2), reg_lambdas=[0.0, 1.0], cv=2, **params)
+    with pytest.raises(ValueError, match="diverged"):
+        search.fit(X, y)

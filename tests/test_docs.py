@@ -135,6 +135,8 @@ def test_sessions_of_a_page_show_what_is_printed(page, tmp_path, monkeypatch):
         pytest.importorskip("torch")
     if "skreg.displays" in text:
         pytest.importorskip("matplotlib").use("agg")
+    if "sklearn.callback" in text:
+        pytest.importorskip("sklearn.callback", reason="scikit-learn below 1.9")
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     assert doctest.DocTestRunner().run(test).failed == 0

@@ -145,6 +145,8 @@ def test_nested_parameters_and_no_penalty(regression):
         ({"penalty": []}, "'param_grid' parameter"),
         ("best", "'param_grid' parameter"),
         (3, "'param_grid' parameter"),
+        ("", "'param_grid' parameter .* no candidates"),
+        ([], "'param_grid' parameter .* no candidates"),
         ({"activation": ["step"]}, "'activation' parameter"),
     ],
 )
