@@ -163,9 +163,22 @@ class RegMLPPath(Sequence):
             raise ImportError(
                 "RegMLPPath.to_frame needs pandas: pip install pandas."
             ) from error
+        return pd.DataFrame(self._columns())
+
+    def _columns(self):
         names = "objective data_loss penalty n_features n_units n_nonzero n_iter"
         columns = {name: getattr(self, name) for name in names.split()}
-        return pd.DataFrame({"reg_lambda": self.reg_lambdas, **columns})
+        return {"reg_lambda": self.reg_lambdas, **columns}
+
+    def _repr_html_(self):
+        """The table of `to_frame`, for notebooks."""
+        columns = self._columns()
+        head = "".join(f"<th>{name}</th>" for name in columns)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{value:.6g}</td>" for value in row) + "</tr>"
+            for row in zip(*columns.values())
+        )
+        return f"<p>{self!r}</p><table><tr>{head}</tr>{rows}</table>"
 
 
 def reg_mlp_path(

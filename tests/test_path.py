@@ -1,6 +1,7 @@
 """Paths along lambda, and lambda chosen by cross-validation along them."""
 
 import pickle
+import re
 import threading
 
 import numpy as np
@@ -925,3 +926,13 @@ def test_gradients_beyond_all_numbers_leave_no_automatic_grid():
     network = RegMLPRegressor(3, solver="lbfgs", max_iter=5, random_state=0)
     with pytest.raises(ValueError, match=r"no automatic grid: .* is inf"):
         reg_mlp_path(network, X, 1e100 * np.sign(X[:, 0]))
+
+
+def test_notebooks_show_the_table_of_a_path():
+    X, y = load_diabetes(return_X_y=True)
+    network = RegMLPRegressor((), penalty="l1", solver="lbfgs")
+    path = reg_mlp_path(network, scale(X), scale(y), reg_lambdas=4)
+    shown, expected = path._repr_html_(), path.to_frame()
+    assert re.findall("<th>(.*?)</th>", shown) == list(expected)
+    values = np.array(re.findall("<td>(.*?)</td>", shown), float)
+    assert_allclose(values.reshape(expected.shape), expected, rtol=1e-5)
