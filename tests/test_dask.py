@@ -631,14 +631,16 @@ def before_call(monkeypatch, owner, name, number, act):
         ("lbfgs", term_module.ClusterTerm, "value_grad", 4),
         ("adam", _epochs, "_groups", 2),
         ("adam", _epochs, "_results", 2),
+        ("adam", distributed.Future, "result", 1),
     ],
-    ids=["set-up", "evaluation", "before an epoch", "epoch"],
+    ids=["set-up", "evaluation", "before an epoch", "epoch", "results of an epoch"],
 )
 def test_a_fit_survives_a_worker(client, monkeypatch, solver, owner, name, number):
     wait_for_both(client)
     X, y, s = make_data("values")
     kwargs = {**EXACT, "solver": solver, "max_iter": 6, "client": client}
     quiet = DaskRegMLPRegressor((5,), **kwargs).fit(*chunked(X, y, s))
+    monkeypatch.setattr(_epochs, "_FETCH", 1.0)
     before_call(monkeypatch, owner, name, number, lambda: kill_a_worker(client))
     model = DaskRegMLPRegressor((5,), **kwargs)
     in_time(model.fit, *chunked(X, y, s))

@@ -25,7 +25,7 @@ from skreg.dask._cluster import ClusterError
 from skreg.dask._sockets import PeerLost, Sum
 
 _MOST_TRIES = 10  # of an epoch, each with the workers that are there
-_POLL = 1.0  # seconds between looks at who is alive
+_POLL, _FETCH = 1.0, 10.0  # seconds between looks at who is alive; for one result
 # Only one epoch at a time: two that wait for each other's workers would never end.
 _locks = WeakKeyDictionary()  # client: lock, which refreshes itself as long as it lives
 
@@ -235,18 +235,18 @@ def _groups(where, shards):
 def _results(client, calls, workers):
     """Results of calls on workers; PeerLost once one of these is gone.
 
-    A task that is bound to a dead worker would wait forever.
+    A task that is bound to a dead worker would wait forever, also for its result.
     """
-    pending = set(calls)
+    results, pending = {}, set(calls)
     while pending:
         try:
-            done, pending = distributed.wait(
+            done = distributed.wait(
                 pending, timeout=_POLL, return_when="FIRST_COMPLETED"
-            )
+            ).done
+            for call in done:
+                results[call] = call.result(timeout=_FETCH)  # raises what it raised
+                pending.discard(call)
         except TimeoutError:
             if not workers <= set(client.nthreads()):
                 raise PeerLost("A worker was lost.") from None
-            continue
-        for call in done:
-            call.result()  # raises what the task has raised
-    return client.gather(calls)
+    return [results[call] for call in calls]

@@ -235,6 +235,11 @@ def encode(block, task, inputs, dtype, weight_unit, name):
 # What tasks ask a shard --------------------------------------------------------------
 
 
+def each(shards, function, *args):
+    """Results of a function of one shard, for several."""
+    return [function(shard, *args) for shard in shards]
+
+
 def size(shard):
     """Number of rows, and sum of their weights, in the precision of the engine."""
     n_rows, s = len(shard.rows.targets), shard.rows.weights

@@ -196,8 +196,34 @@ class ClusterTerm:
         self._sums = [total for total in sums if total > 0]
         self.weight_sum = float(sum(sums))
 
+    @cached_property
+    def _groups(self):
+        """Numbers of the shards that each thread of a worker takes as one task.
+
+        They only save tasks: sums do not depend on them.
+        """
+        where = self.cluster.client.who_has(self.shards)
+        threads = self.cluster.client.nthreads()
+        held = {}
+        for k, shard in enumerate(self.shards):
+            holder = min(where[shard.key], default=None)
+            held.setdefault(holder, []).append(k)
+        return [
+            numbers[i :: threads.get(holder, 1)]
+            for holder, numbers in held.items()
+            for i in range(min(threads.get(holder, 1), len(numbers)))
+        ]
+
     def _map(self, name, function, *args):
-        return self.cluster.map(name, function, self.shards, *args)
+        """Results of ``function(shard, *args)``, in the order of the shards."""
+        groups = [[self.shards[k] for k in group] for group in self._groups]
+        parts = self.cluster.map(name, _shards.each, groups, function, *args)
+        results = {
+            k: result
+            for group, part in zip(self._groups, parts)
+            for k, result in zip(group, part)
+        }
+        return [results[k] for k in range(len(results))]
 
     def mean(self, values):
         """Mean of one value per shard."""
