@@ -18,6 +18,7 @@ from skreg._crossval import (
 from skreg._ensemble import Ensemble, stacking_weights
 from skreg._grid import Grid
 from skreg._results import Result, as_table, best_result
+from skreg._support import agreed_inputs, select_inputs
 from skreg._training import prepare
 from skreg._walk import Walk
 from skreg._warnings import warn
@@ -52,6 +53,10 @@ class Plan:
         Draws the rows of a race on some rows.
     hear : callable or None
         Is told of each path on a fold that is done, for callbacks.
+    inputs : ndarray of intp or None
+        Columns of X for networks of all rows; None for all.
+    inputs_of_folds : list of ndarray of intp or None
+        The same for each fold.
     """
 
     splits: list
@@ -65,6 +70,23 @@ class Plan:
     report: object
     rng: np.random.RandomState
     hear: object = None
+    inputs: np.ndarray | None = None
+    inputs_of_folds: list | None = None
+
+    def with_inputs(self, data, network, max_features):
+        """The plan with the inputs that paths of lambda leave.
+
+        Each fold has those of its own training rows; networks of all rows have those on
+        which the paths of all folds agree the most.
+        """
+        found = self.run(
+            (select_inputs, data, network, max_features, train)
+            for train, _ in self.splits
+        )
+        every = agreed_inputs(found, max_features)
+        self.report(f"{len(every)} of {data.header.n_features} inputs are selected")
+        folds = [agreed_inputs([importances], max_features) for importances in found]
+        return replace(self, inputs=every, inputs_of_folds=folds)
 
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
@@ -158,7 +180,7 @@ def choose(candidates, plan):
 
 def _first_grid(data, plan):
     """Result without folds: the grid, by a path on all rows where that is needed."""
-    training = prepare(data.point.network, data.task, data.rows, data.header)
+    training = _training(data, plan)
     n, eps, given = plan.reg_lambdas, plan.eps, plan.reg_lambdas
     if n is None:
         n = _N_LAMBDAS_AUTO if plan.is_race else _N_LAMBDAS
@@ -176,6 +198,12 @@ def _first_grid(data, plan):
         return Result(data, (Grid(grid.values),), ratio, nothing)
     path = fit_path(training, grid, data.start)
     return Result(data, (Grid(path.reg_lambdas),), ratio, nothing, path)
+
+
+def _training(data, plan):
+    """Training of a candidate on all rows."""
+    network, inputs = data.point.network, plan.inputs
+    return prepare(network, data.task, data.rows, data.header, inputs=inputs)
 
 
 def _with_folds(results, plan, splits, folds):
@@ -208,7 +236,10 @@ def _run_folds(jobs, plan, splits, folds):
 
 def _run_some(data, grid, plan, splits, folds):
     parts = [splits[k] for k in folds]
-    every = fit_folds(data, grid, plan.scorer_params, parts)
+    inputs = plan.inputs_of_folds
+    if inputs is not None:
+        inputs = [inputs[k] for k in folds]
+    every = fit_folds(data, grid, plan.scorer_params, parts, inputs)
     for k, scores in zip(folds, every):
         n, line = len(scores.reg_lambdas), "no score"
         if not np.isnan(scores.test).all():
@@ -295,7 +326,7 @@ def path_of(choice, plan):
     Path, Fitted
     """
     best, data = choice.best, choice.best.data
-    training = prepare(data.point.network, data.task, data.rows, data.header)
+    training = _training(data, plan)
     todo = best.grids if best.path is None else best.grids[1:]
     parts = plan.run((fit_path, training, grid, data.start) for grid in todo)
     parts = parts if best.path is None else [best.path, *parts]

@@ -18,7 +18,7 @@ from skreg._points import Point
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
 from skreg._task import Task
-from skreg._training import NON_FINITE, validation_score
+from skreg._training import NON_FINITE, prepare, validation_score
 from skreg._units import Units
 from skreg._walk import Walk
 
@@ -219,7 +219,7 @@ def _cold_path(training, solved, grid):
     )
 
 
-def fit_folds(data, grid, scorer_params, splits):
+def fit_folds(data, grid, scorer_params, splits, inputs=None):
     """Train along a grid on some rows, and score on those and on others.
 
     Cold starts of all splits train together where the device can do that.
@@ -232,28 +232,35 @@ def fit_folds(data, grid, scorer_params, splits):
         Arguments of the scorer, one entry per row of the data; None if there is none.
     splits : list of (train, test)
         Rows.
+    inputs : list of ndarray of intp or None
+        Columns of X that the networks of each fold read; None for all.
 
     Returns
     -------
     list of Scores
     """
     clock = time.thread_time()
-    trainings = trainings_of_folds(
-        data.point.network,
-        data.task,
-        data.rows,
-        data.header,
-        [train for train, _ in splits],
-    )
-    if data.start == "cold":
+    shared = data.point.network, data.task, data.rows, data.header
+    folds = [train for train, _ in splits]
+    if inputs is None:
+        trainings = trainings_of_folds(*shared, folds)
+    else:
+        trainings = [_on(own, *shared, fold) for own, fold in zip(inputs, folds)]
+    if data.start == "cold" and inputs is None:
         paths = _cold_paths(trainings, grid)
     else:
-        paths = [fit_path(training, grid) for training in trainings]
+        paths = [fit_path(training, grid, data.start) for training in trainings]
     fit_time = (time.thread_time() - clock) / sum(len(path.networks) for path in paths)
     return [
         _scores(data, training, path, scorer_params, split, fit_time)
         for training, path, split in zip(trainings, paths, splits)
     ]
+
+
+def _on(inputs, network, task, rows, header, fold):
+    """Training of a fold on some columns of X."""
+    some, own_task = rows.take(fold).balanced(task)
+    return prepare(network, own_task, some, header, inputs=inputs)
 
 
 def _scores(data, training, path, scorer_params, split, fit_time):

@@ -281,6 +281,13 @@ start : {"warm", "cold"}, default="warm"
     Whether each network of a path starts from the one before, or all from the same
     initial weights, as in GridSearchCV. On a GPU, "cold" is far faster: all folds and
     lambdas of one architecture train together, see :ref:`devices`.
+max_features : int >= 1 or None, default=None
+    The best network with at most so many inputs. They are what a path of short fits
+    leaves (penalty of the network if that removes inputs, else group lasso): of its
+    sparsest network with as many, those with the largest weights. On them a new network
+    is chosen and fitted: from `param_grid`, or, where that is None, this network with
+    penalties l2 and l1 and those of "auto". Each fold selects its own inputs, so that
+    scores are honest; the network on all rows has those on which the folds agree most.
 refit : bool, "folds" or "stack", default=True
     True: fit the chosen network on all data, along the whole path, from which the one
     at the chosen lambda is taken. "folds": predict the mean of the networks of the
@@ -330,6 +337,8 @@ folds_ : Ensemble
 oof_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_columns)
     Mean prediction of each row by networks that have not seen it: probabilities, or
     values; NaN for rows that are in no fold.
+oof_residuals_, oof_folds_ : ndarray of shape (n_pairs, n_outputs), (n_pairs,)
+    Of regressors: absolute errors of these predictions, fold by fold, and the folds.
 path_ : RegMLPPath
     Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as
     `best_estimator_`, and the attributes below that describe one network.

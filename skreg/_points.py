@@ -55,11 +55,13 @@ def points_of(search, network, n_rows):
         Names the parameter at fault and what is allowed.
     """
     grid = search.param_grid
-    if grid is None:
+    if grid is None and search.max_features is None:
         return [Point({}, network, "network")]
-    if isinstance(grid, str) and grid == "auto":
-        named = portfolio(network, n_rows).items()
-        return [_point(search, network, params, label) for label, params in named]
+    if grid is None or (isinstance(grid, str) and grid == "auto"):
+        named = portfolio(network, n_rows)
+        if grid is None:  # a new network on the selected inputs
+            named = {"l2": {"penalty": "l2"}, "l1": {"penalty": "l1"}, **named}
+        return [_point(search, network, p, label) for label, p in named.items()]
     try:
         candidates = list(ParameterGrid(grid))
         if not candidates:

@@ -3,12 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from skreg import _docs
+from skreg._intervals import cv_plus
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
+from skreg._numbers import as_float
+from skreg._rows import read_X
 from skreg._search_base import ParamGrid, SearchCV
-from skreg._typing import ClassWeight, PenaltyLike, RandomState, Scoring
+from skreg._threads import single_blas_thread
+from skreg._typing import (
+    Array,
+    ClassWeight,
+    Matrix,
+    PenaltyLike,
+    RandomState,
+    Scoring,
+)
 
 
 class RegMLPClassifierCV(SearchCV, RegMLPClassifier):
@@ -71,6 +84,7 @@ True""",
         n_jobs: int | None = None,
         selection: str = "best",
         start: str = "warm",
+        max_features: int | None = None,
         refit: bool | str = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -110,6 +124,7 @@ True""",
         self.n_jobs = n_jobs
         self.selection = selection
         self.start = start
+        self.max_features = max_features
         self.refit = refit
 
 
@@ -175,6 +190,7 @@ True""",
         n_jobs: int | None = None,
         selection: str = "best",
         start: str = "warm",
+        max_features: int | None = None,
         refit: bool | str = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -215,4 +231,53 @@ True""",
         self.n_jobs = n_jobs
         self.selection = selection
         self.start = start
+        self.max_features = max_features
         self.refit = refit
+
+    def predict_interval(self, X: Matrix, level: float = 0.9) -> tuple[Array, Array]:
+        """Predict intervals that hold a new target with about a given probability.
+
+        CV+ [1]_: from the networks of the folds and their errors on the rows that they
+        have not seen, whatever the distribution of the targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        level : float in (0, 1), default=0.9
+            Share of targets that the intervals are to hold. For exchangeable rows, the
+            guarantee is ``2 * level - 1``; usually it is close to `level`.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Infinite where there are too few training rows for the level. Rows of weight
+            0 do not count, all others count once.
+
+        References
+        ----------
+        .. [1] R. F. Barber, E. J. Candès, A. Ramdas and R. J. Tibshirani, "Predictive
+           inference with the jackknife+", Annals of Statistics 49(1), 2021.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.preprocessing import scale
+        >>> from skreg import RegMLPRegressorCV
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = RegMLPRegressorCV((), solver="lbfgs").fit(scale(X[:300]), y[:300])
+        >>> lower, upper = model.predict_interval(scale(X[300:]))
+        >>> bool(0.8 < ((lower <= y[300:]) & (y[300:] <= upper)).mean() < 1)
+        True
+        """
+        check_is_fitted(self)
+        if not 0 < as_float(level) < 1:
+            raise ValueError(f"'level' must be a float in (0, 1). Got {level!r}.")
+        X = read_X(self, X, self.fitted_.dtype)
+        n_folds = int(self.folds_.folds.max()) + 1
+        with single_blas_thread():
+            raws = [self.folds_.of_fold(k).raw(X, self.device) for k in range(n_folds)]
+        predictions = np.array([self.fitted_.task.loss.predict(raw) for raw in raws])
+        found = cv_plus(predictions, self.oof_residuals_, self.oof_folds_, level)
+        lower, upper = (a[:, 0] if a.shape[1] == 1 else a for a in found)
+        return lower, upper

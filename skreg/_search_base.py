@@ -76,6 +76,10 @@ _CHECKS = {
         lambda value: isinstance(value, str) and value in ("warm", "cold"),
         "'warm' or 'cold'",
     ),
+    "max_features": (
+        lambda value: value is None or (is_integer(value) and value >= 1),
+        "None or an int >= 1",
+    ),
     "eps": (
         lambda value: value is None or 0 < as_float(value) < 1,
         "None or a float in (0, 1)",
@@ -172,6 +176,8 @@ class SearchCV(BaseRegMLP):
         n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
         for data in candidates:
             data.point.network.set_params(n_jobs=n_threads)
+        if self.max_features is not None:
+            plan = plan.with_inputs(candidates[0], network, self.max_features)
         choice = choose(candidates, plan)
         for data in candidates:
             data.point.network.set_params(n_jobs=self.n_jobs)
@@ -186,7 +192,11 @@ class SearchCV(BaseRegMLP):
 
     @property
     def _is_auto(self):
-        return isinstance(self.param_grid, str) and self.param_grid == "auto"
+        """Whether candidates are those of "auto", in standard units."""
+        grid = self.param_grid
+        if grid is None:
+            return self.max_features is not None
+        return isinstance(grid, str) and grid == "auto"
 
     def _candidates(self, network, X, y, weights, header, given):
         """`Data` of each candidate."""
@@ -228,6 +238,12 @@ class SearchCV(BaseRegMLP):
         for name, (is_allowed, allowed) in _CHECKS.items():
             if not is_allowed(getattr(self, name)):
                 raise validation.parameter_error(self, name, allowed)
+        if self.max_features is not None and isinstance(self.refit, str):
+            raise validation.parameter_error(
+                self,
+                "refit",
+                "True or False with max_features, as each fold selects its own inputs",
+            )
         if self.reg_lambdas is not None:
             validation.check_reg_lambdas(self.reg_lambdas)
 
@@ -351,6 +367,47 @@ class SearchCV(BaseRegMLP):
         check_is_fitted(self)
         pairs = zip(self.folds_.networks, self.folds_.params)
         return [self._as_network(fitted, params) for fitted, params in pairs]
+
+    def summary(self) -> str:
+        """Table of the best lambda and the largest one within a standard error.
+
+        Returns
+        -------
+        str
+            Lines for "best" and "1se" of the chosen candidate, as of glmnet: lambda,
+            mean score, its standard error, and mean numbers of inputs and hidden units
+            over the folds.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.preprocessing import scale
+        >>> from skreg import RegMLPRegressorCV
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = RegMLPRegressorCV((), penalty="l1", solver="lbfgs", reg_lambdas=10)
+        >>> print(model.fit(scale(X), scale(y)).summary())
+            reg_lambda    score    error   inputs    units
+        best   0.00126   0.4825  0.02423      9.8        0
+        1se     0.0586   0.4687  0.02357      5.8        0
+        """
+        check_is_fitted(self, "best_params_")
+        mean, error, lambdas = self.mean_scores_, self.std_errors_, self.reg_lambdas_
+        chosen = int(np.flatnonzero(lambdas == self.reg_lambda_)[0])
+        first = self.best_index_ - chosen
+        best = int(np.nanargmax(mean))
+        within = np.flatnonzero(mean >= mean[best] - error[best])
+        simple = int(within[np.argmax(lambdas[within])])
+        names = ("reg_lambda", "score", "error", "inputs", "units")
+        lines = ["    " + " ".join(f"{name:>8}" for name in names)]
+        for name, k in (("best", best), ("1se", simple)):
+            sizes = (self.cv_results_[n][first + k] for n in ("n_features", "n_units"))
+            values = (f"{lambdas[k]:.3g}", f"{mean[k]:.4g}", f"{error[k]:.4g}")
+            cells = (*values, *(f"{size:.4g}" for size in sizes))
+            widths = (max(len(n), 8) for n in names)
+            lines.append(
+                f"{name:4}" + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths))
+            )
+        return "\n".join(lines)
 
     def score(
         self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
@@ -573,7 +630,25 @@ def _networks_of(choice, plan):
         attributes["path_count"] = path.count
     raws = out_of_fold(folds, data, plan.splits)
     attributes["oof_predictions_"] = _by_row(data, plan.splits, raws)
+    if data.task.classes is None:
+        attributes |= _residuals(data, plan.splits, raws)
     return attributes
+
+
+def _residuals(data, splits, raws):
+    """Absolute out-of-fold residuals of rows that have weight, and their folds."""
+    residuals, folds = [], []
+    for k, ((_, test), raw) in enumerate(zip(splits, raws)):
+        part = data.user.take(test)
+        error = np.abs(part.targets - data.task.loss.predict(raw))
+        s = part.sample_weight
+        error = error if s is None else error[s > 0]
+        residuals.append(error)
+        folds.append(np.full(len(error), k))
+    return {
+        "oof_residuals_": np.concatenate(residuals),
+        "oof_folds_": np.concatenate(folds),
+    }
 
 
 def _by_row(data, splits, raws):

@@ -415,6 +415,134 @@ def test_auto_in_a_pipeline_with_any_number_of_jobs(refit):
     assert_array_equal(one.predict(X), two.predict(X))
 
 
+# Few inputs --------------------------------------------------------------------------
+
+
+def few_of_many(n=240, p=20, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    y = X[:, 3] + np.sin(2 * X[:, 7]) + 0.1 * rng.normal(size=n)
+    return X, y
+
+
+@pytest.mark.parametrize("kind", ["values", "classes"])
+def test_at_most_k_inputs(kind):
+    X, y = few_of_many()
+    if kind == "classes":
+        y = np.where(y > 0, "yes", "no")
+    estimator = RegMLPClassifierCV if kind == "classes" else RegMLPRegressorCV
+    model = estimator((10,), max_features=2, cv=3, random_state=0).fit(X, y)
+    assert_array_equal(np.flatnonzero(model.selected_features_), [3, 7])
+    assert model.score(X, y) > 0.9
+    for network in model.estimators_:
+        assert network.selected_features_.sum() <= 2
+    assert_array_equal(model.compact().predict(X), model.predict(X))
+    # Units and the number of jobs do not matter.
+    scaled = clone(model).set_params(n_jobs=2).fit(X * 1e6, y)
+    assert_array_equal(scaled.selected_features_, model.selected_features_)
+    assert_array_equal(scaled.predict(X * 1e6) == y, model.predict(X) == y)
+
+
+def test_few_inputs_are_selected_inside_of_the_folds():
+    """Of pure noise, some inputs fit all rows well; honest scores say nothing of it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 200)), rng.normal(size=60)
+    grid = {"penalty": ["l2"]}
+    model = search(
+        hidden=(),
+        max_features=5,
+        param_grid=grid,
+        refit=True,
+        **{"reg_lambdas": [0.01]},
+    ).fit(X, y)
+    assert model.best_score_ < 0.1
+    assert model.selected_features_.sum() == 5
+    within = search(hidden=(), reg_lambdas=[0.01]).fit(
+        X[:, model.selected_features_], y
+    )
+    assert within.best_score_ > model.best_score_ + 0.2
+    for network, (train, _) in zip(model.estimators_, KFold(3).split(X)):
+        on = np.flatnonzero(network.selected_features_)
+        alone = RegMLPRegressor((), **TANH | {"reg_lambda": 0.01})
+        alone.fit(X[train][:, on], y[train])
+        assert_allclose(network.predict(X), alone.predict(X[:, on]), rtol=1e-3)
+
+
+def test_few_inputs_and_networks_of_folds_exclude_each_other(regression):
+    with pytest.raises(ValueError, match=r"'refit' parameter .* max_features"):
+        search(max_features=2, refit="folds").fit(*regression)
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ValueError, match="'max_features' parameter"):
+            search(max_features=wrong).fit(*regression)
+    X, y = regression
+    assert search(max_features=99, param_grid={"tol": [1e-3]}).fit(X, y)
+
+
+# Intervals and tables ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refit", [True, "stack"])
+def test_intervals_are_those_of_the_paper(regression, refit):
+    X, y = regression
+    folds = [
+        (np.flatnonzero(f), np.flatnonzero(~f)) for f in np.arange(60) % 3 != np.c_[:3]
+    ]
+    model = search(cv=folds, refit=refit, reg_lambdas=[0.01, 0.1]).fit(X, y)
+    by_fold = [
+        np.average(
+            [
+                n.predict(X)
+                for n, k in zip(model.estimators_, model.folds_.folds)
+                if k == f
+            ],
+            axis=0,
+            weights=model.folds_.weights[model.folds_.folds == f],
+        )
+        for f in range(3)
+    ]
+    n, alpha = len(y), 0.2
+    lower, upper = model.predict_interval(X[:7], level=1 - alpha)
+    for row in range(7):
+        low, high = [], []
+        for f, (_, test) in enumerate(folds):
+            for i in test:
+                r = abs(y[i] - by_fold[f][i])
+                low.append(by_fold[f][row] - r)
+                high.append(by_fold[f][row] + r)
+        assert_allclose(upper[row], np.sort(high)[int(np.ceil(0.8 * (n + 1))) - 1])
+        assert_allclose(lower[row], np.sort(low)[int(np.floor(alpha * (n + 1))) - 1])
+
+
+def test_intervals_cover():
+    X, y = blobs(300)
+    y = y + np.random.default_rng(1).standard_t(4, size=len(y))
+    model = search(reg_lambdas=[0.01], hidden=(5,)).fit(X[:150], y[:150])
+    lower, upper = model.predict_interval(X[150:])
+    assert 0.84 < np.mean((lower <= y[150:]) & (y[150:] <= upper)) < 0.96
+    few = model.predict_interval(X[:2], level=0.999)
+    assert np.isinf(few).all()
+    Y = np.c_[y, -y]
+    pair = search(reg_lambdas=[0.01]).fit(X, Y).predict_interval(X[:5])
+    assert pair[0].shape == (5, 2) and (pair[0] < pair[1]).all()
+    for level in (0, 1, "a"):
+        with pytest.raises(ValueError, match="'level'"):
+            model.predict_interval(X, level=level)
+    assert not hasattr(RegMLPClassifierCV, "predict_interval")
+
+
+def test_a_summary_has_the_best_and_the_simplest():
+    X, y = blobs(100)
+    model = search(hidden=(), penalty="l1", reg_lambdas=8).fit(X, y)
+    best, simple = (line.split() for line in model.summary().splitlines()[1:])
+    assert (best[0], simple[0]) == ("best", "1se")
+    assert float(best[1]) == pytest.approx(model.reg_lambda_, rel=1e-2)
+    one = clone(model).set_params(selection="1se").fit(X, y)
+    assert float(simple[1]) == pytest.approx(one.reg_lambda_, rel=1e-2)
+    assert one.summary() == model.summary()
+    row = model.cv_results_["n_features"][model.best_index_]
+    assert float(best[4]) == pytest.approx(row, rel=1e-3)
+
+
 # Splits and scorers ------------------------------------------------------------------
 
 

@@ -1,0 +1,98 @@
+"""The few inputs that paths of lambda leave, on which another network is fitted."""
+
+import numpy as np
+
+from skreg._penalty import Penalty
+from skreg._training import prepare
+from skreg._walk import Walk, count_alive
+from skreg.penalties import GroupLasso, check_penalty
+
+# A path of short fits, each of which goes on where the one before stops: so many values
+# of lambda, down to this share of the largest, so many steps of so many rows each.
+_N_LAMBDAS, _EPS, _N_STEPS, _BATCH = 33, 1e-2, 200, 100
+
+
+def select_inputs(data, network, max_features, rows):
+    """Importances of the columns of X that a network needs most.
+
+    Of the sparsest network of a path with at least `max_features` inputs, those with
+    the largest weights. The path has the penalty of the network if that removes inputs,
+    else a group lasso.
+
+    Parameters
+    ----------
+    data : Data
+    network : RegMLPClassifier or RegMLPRegressor
+        Gives hidden layers, activation, penalty and seed; not changed.
+    max_features : int
+    rows : ndarray of intp
+        Rows to look at.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        In units of the largest one; positive for at most `max_features` columns.
+    """
+    part, task = data.rows.take(rows).balanced(data.task)
+    batch_size = min(_BATCH, len(rows))
+    n_batches = -(-len(rows) // batch_size)
+    params = network.get_params(deep=False) | {
+        "penalty": _selecting(network),
+        "solver": "adam",
+        "batch_size": batch_size,
+        "max_iter": -(-_N_STEPS // n_batches),
+        "n_iter_no_change": np.inf,
+        "learning_rate": "constant",
+        "early_stopping": False,
+    }
+    training = prepare(type(network)(**params), task, part, data.header)
+    walk = Walk(training)
+
+    def is_sparse(coefs):
+        return count_alive(coefs)[0] <= max_features
+
+    grid = walk.grid(_N_LAMBDAS, _EPS)
+    fits = walk.run(grid, stop=None if walk.is_linear else is_sparse)
+    networks = [training.record(fit.result, fit.monitor) for fit in fits]
+    sizes = np.array([fitted.selected.sum() for fitted in networks])
+    enough = sizes >= min(max_features, sizes.max())
+    k = int(np.argmin(np.where(enough, sizes, sizes.max() + 1)))
+    importances = networks[k].importances.astype(np.float64)
+    return _largest(importances / (importances.max() or 1.0), max_features)
+
+
+def agreed_inputs(importances, max_features):
+    """Columns of X on which several paths agree the most.
+
+    Parameters
+    ----------
+    importances : sequence of ndarray of shape (n_features,)
+        Of each path, from `select_inputs`.
+    max_features : int
+
+    Returns
+    -------
+    ndarray of intp
+        Increasing; the columns of the largest mean importance, at least one.
+    """
+    kept = np.flatnonzero(_largest(np.mean(importances, axis=0), max_features))
+    return kept if len(kept) else np.array([0])
+
+
+def _largest(values, n):
+    """The n largest values, and 0 for the others."""
+    out = np.zeros_like(values)
+    best = np.argsort(-values, kind="stable")[:n]
+    out[best] = values[best]
+    return out
+
+
+def _selecting(network):
+    """The penalty of a network where it removes inputs, else a group lasso."""
+    penalty = network.penalty
+    if isinstance(penalty, list | tuple):
+        return penalty
+    found = check_penalty(penalty, network.l1_ratio)
+    removes = isinstance(found, Penalty) and not found.is_smooth
+    is_for_inputs = getattr(found, "by", "inputs") == "inputs"
+    return penalty if removes and is_for_inputs else GroupLasso()
