@@ -388,3 +388,21 @@ def test_models_are_logged_by_mlflow(tmp_path, monkeypatch, serialization):
     assert np.array_equal(
         mlflow.pyfunc.load_model(info.model_uri).predict(X), model.predict(X)
     )
+
+
+# shap --------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")  # those of shap are not ours
+@pytest.mark.parametrize("network", [RegMLPClassifier, RegMLPRegressor])
+def test_linear_models_are_explained_by_shap(network):
+    shap = pytest.importorskip("shap")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 4))
+    y = X @ [1, 2, 0, -1] + 1
+    y = (y > 1).astype(int) if network is RegMLPClassifier else y
+    model = network((), solver="lbfgs", penalty="l1", reg_lambda=0.01).fit(X, y)
+    explainer = shap.LinearExplainer(model, X)
+    total = np.squeeze(explainer.shap_values(X)).sum(axis=-1) + explainer.expected_value
+    raw = getattr(model, "decision_function", model.predict)(X)
+    assert np.allclose(total, raw, rtol=0, atol=1e-10)
