@@ -192,6 +192,7 @@ def reg_mlp_path(
     max_features: int | None = None,
     max_units: int | None = None,
     n_init: int = 1,
+    start: str = "warm",
     verbose: bool | int = False,
 ) -> RegMLPPath:
     """Fit networks along a grid of lambda, each started from the one before.
@@ -223,6 +224,11 @@ def reg_mlp_path(
     n_init : int, default=1
         Cold starts at the first lambda, of which the best one is kept. Only for
         networks with hidden layers.
+    start : {"warm", "cold"}, default="warm"
+        Whether each network starts from the one before, or all from the same initial
+        weights, as single fits would. On a device, cold starts train together. Then an
+        automatic grid is not extended, and what the notes say of the way back and of
+        early ends does not apply.
     verbose : bool or int, default=False
         1 prints lines of the 1st to 10th lambda, then of the 20th, 30th, ...; 2 a line
         per lambda.
@@ -294,6 +300,7 @@ def reg_mlp_path(
     _check_integer("n_init", n_init)
     if not (isinstance(eps, Real) and 0 < eps < 1):
         raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
+    _check_start(start, n_init)
     is_allowed, description = validation.VERBOSE
     if not is_allowed(verbose):
         raise ValueError(f"'verbose' must be {description}. Got {verbose!r}.")
@@ -301,7 +308,16 @@ def reg_mlp_path(
     limits = {"max_features": max_features, "max_units": max_units}
     with single_blas_thread():
         training, walk, fits, stop = _walk(
-            estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose
+            estimator,
+            X,
+            y,
+            sample_weight,
+            reg_lambdas,
+            eps,
+            n_init,
+            limits,
+            verbose,
+            start,
         )
     if not all(np.isfinite([*fit.theta, fit.data_loss]).all() for fit in fits):
         raise ValueError(NON_FINITE)
@@ -324,7 +340,9 @@ def reg_mlp_path(
 
 
 @with_callbacks
-def _walk(estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose):
+def _walk(
+    estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose, start
+):
     """Go along the grid; return the training, the walk, its fits and the stop rule."""
     validation.check_parameters(estimator)
     given = (X, y, sample_weight)
@@ -351,12 +369,20 @@ def _walk(estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verb
 
     walk = Walk(training, tell)
     grid = walk.grid(reg_lambdas, eps)
-    n_tasks = None if grid.ratio else len(grid.values)
+    is_cold = start == "cold"
+    n_tasks = None if grid.ratio and not is_cold else len(grid.values)
     report = Report.of(estimator, *given, n_tasks)
-    fits = walk.run(grid, n_init, stop)
+    fits = walk.run_cold(grid, stop) if is_cold else walk.run(grid, n_init, stop)
     if report is not None:
         report.end(lambda: recorded(fits[-1]), reg_lambda=fits[-1].lam)
     return training, walk, fits, stop
+
+
+def _check_start(start, n_init):
+    if not isinstance(start, str) or start not in ("warm", "cold"):
+        raise ValueError(f"'start' must be 'warm' or 'cold'. Got {start!r}.")
+    if start == "cold" and n_init > 1:
+        raise ValueError(f"n_init={n_init!r} needs start='warm'. Got start='cold'.")
 
 
 def _check_integer(name, value):

@@ -6,6 +6,7 @@ import numpy as np
 
 from skreg import _prune
 from skreg import _validation as validation
+from skreg._cold import solve_cold
 from skreg._grid import Grid, linear_twin, null_theta, reference_lambda
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
@@ -136,6 +137,19 @@ class Walk:
         if stop is not None:  # the way back may have emptied earlier networks as well
             few = [stop(self._coefs(fit)) for fit in fits]
             fits = fits[: few.index(True) + 1] if any(few) else fits
+        return fits
+
+    def run_cold(self, grid, stop=None):
+        """Return a list of fits, each from the start of the training; see `_cold`."""
+        [solved], fits = solve_cold([self.training], grid.values), []
+        for lam, (result, monitor) in zip(grid.values, solved):
+            fit = self._fit_of(float(lam), result, monitor)
+            is_few = stop is not None and stop(self._coefs(fit))
+            if self.is_linear and fits and stop is not None and not is_few:
+                break
+            fits.append(fit)
+            if self._tell(fit) or (is_few and not self.is_linear):
+                break
         return fits
 
     def _from_sparse_to_dense(self, grid, stop):
@@ -316,13 +330,16 @@ class Walk:
         )
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        self.n_fits += 1
-        failures = (Status.MAX_ITER, Status.NON_FINITE)
-        self.n_unconverged += result.status in failures
         if isinstance(training.solver, Deterministic):
             self._scale = self._scale or result.state
         else:
             result.state = None  # as large as two networks
+        return self._fit_of(lam, result, monitor)
+
+    def _fit_of(self, lam, result, monitor):
+        self.n_fits += 1
+        failures = (Status.MAX_ITER, Status.NON_FINITE)
+        self.n_unconverged += result.status in failures
         theta = result.theta if monitor.best_theta is None else monitor.best_theta
         return self._record(lam, theta, result, monitor)
 

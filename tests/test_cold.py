@@ -8,7 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 
-from skreg import RegMLPClassifier, RegMLPClassifierCV, RegMLPRegressor
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    reg_mlp_path,
+)
 from skreg import _validation as validation
 from skreg._cold import solve_cold, trainings_of_folds
 from skreg._rows import Rows, read_weights, read_X_y
@@ -94,7 +99,7 @@ def test_classifiers(class_weight, device):
 
 
 def test_strengths_layer_by_layer(device):
-    estimator = RegMLPRegressor((4,), device=device, **SETTINGS)
+    estimator = RegMLPRegressor((4,), activation="tanh", device=device, **SETTINGS)
     table = [[1e-3, 0.3], [0.3, 1e-3], [0.0, 0.1]]
     check(estimator, SCORE[:, :2], lambdas=table)
 
@@ -148,3 +153,45 @@ def test_all_folds_train_at_once(monkeypatch):
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
     RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
     assert sizes == [12, 3]  # folds, and the fit on all rows
+
+
+@pytest.mark.parametrize("hidden", [(), (4,)])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_paths_with_cold_starts_are_single_fits(hidden, solver, device):
+    estimator = RegMLPRegressor(
+        hidden, device=device, **{**SETTINGS, "solver": solver, "max_iter": 5}
+    )
+    path = reg_mlp_path(
+        estimator, X, SCORE[:, 0], reg_lambdas=LAMBDAS, start="cold", eps=0.1
+    )
+    order = LAMBDAS if hidden else LAMBDAS[::-1]
+    assert path.reg_lambdas.tolist() == order
+    for lam, found in zip(order, path):
+        model = clone(estimator).set_params(reg_lambda=lam, device="cpu")
+        model.fit(X, SCORE[:, 0])
+        assert_allclose(found.coefs_[0], model.coefs_[0], atol=1e-9)
+        assert found.n_iter_ == model.n_iter_
+
+
+def test_paths_with_cold_starts_stop_at_few_inputs():
+    for hidden in ((), (4,)):
+        estimator = RegMLPRegressor(hidden, **{**SETTINGS, "max_iter": 300})
+        options = {"start": "cold", "reg_lambdas": [0.01, 0.3, 3.0, 10.0]}
+        path = reg_mlp_path(estimator, X, SCORE[:, 0], max_features=3, **options)
+        assert 0 < len(path) <= 4 and path.n_features[-1] <= 3
+        if hidden:
+            assert (path.n_features[:-1] > 3).all()
+        else:
+            assert (path.n_features <= 3).all()
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"start": "lukewarm"}, "'start' must be 'warm' or 'cold'. Got 'lukewarm'"),
+        ({"start": "cold", "n_init": 2}, "n_init=2 needs start='warm'"),
+    ],
+)
+def test_starts_of_paths_that_are_none(params, message):
+    with pytest.raises(ValueError, match=message):
+        reg_mlp_path(RegMLPRegressor(()), X, SCORE[:, 0], **params)
