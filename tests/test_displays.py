@@ -66,6 +66,7 @@ def search(frame, *, is_classifier=False, **params):
     """A fitted search over GRID."""
     kind = RegMLPClassifierCV if is_classifier else RegMLPRegressorCV
     options = {"penalty": "l1", "solver": "lbfgs", "reg_lambdas": GRID, "cv": 3}
+    options["max_iter"] = 5000  # how many it takes depends on rounding
     X, y = frame
     model = kind((3,), activation="tanh", random_state=0, **{**options, **params})
     return model.fit(X, y > 0 if is_classifier else y)
