@@ -4,16 +4,22 @@ Nothing else knows it. Contexts are made only where callbacks are set: they cost
 as much as an epoch of a small network.
 """
 
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
 import sklearn
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # scikit-learn below 1.9
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """Says what callbacks need."""
 
-        def set_callbacks(self, *callbacks):
+        def set_callbacks(self, *callbacks: Any) -> Self:
             """Refuse callbacks.
 
             Parameters
@@ -31,9 +37,13 @@ except ImportError:  # scikit-learn below 1.9
                 f"{sklearn.__version__}."
             )
 
-    def with_callbacks(method):
-        """Return the method as it is."""
+    def _with_callbacks(method):
         return method
+
+
+def with_callbacks(method: Method) -> Method:
+    """Return a method whose callbacks hear of it, of the same type for checkers."""
+    return _with_callbacks(method)
 
 
 __all__ = ["CallbackSupportMixin", "Report", "with_callbacks"]

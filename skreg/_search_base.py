@@ -471,7 +471,7 @@ class SearchCV(BaseRegMLP):
         if not isinstance(self.fitted_, Ensemble):
             return self.best_estimator_.compact()
         copy = type(self)(**self.get_params(deep=False))
-        vars(copy).update(vars(self))
+        copy.__dict__.update(vars(self))
         copy.fitted_ = copy.folds_ = self.fitted_.compact()
         return copy
 

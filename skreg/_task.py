@@ -67,6 +67,9 @@ class Task:
         Output units of the network.
     """
 
+    loss: Loss
+    n_outputs: int
+
     def targets(self, y, name="y"):
         """Targets as the loss reads them, float64 of shape (n, n_targets).
 

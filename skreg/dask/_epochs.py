@@ -27,7 +27,9 @@ from skreg.dask._sockets import PeerLost, Sum
 _MOST_TRIES = 10  # of an epoch, each with the workers that are there
 _POLL, _FETCH = 1.0, 10.0  # seconds between looks at who is alive; for one result
 # Only one epoch at a time: two that wait for each other's workers would never end.
-_locks = WeakKeyDictionary()  # client: lock, which refreshes itself as long as it lives
+_locks: WeakKeyDictionary = (
+    WeakKeyDictionary()
+)  # client: lock, which refreshes itself as long as it lives
 
 
 # On the workers ----------------------------------------------------------------------

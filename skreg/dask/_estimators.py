@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from inspect import Parameter, Signature, signature
+from typing import Any
 
 import dask
 import distributed
@@ -31,7 +32,7 @@ def _is_local(estimator):
 class OnCluster:
     """Mixin, before a local estimator: fits and predicts Dask collections."""
 
-    _local_class = None
+    _local_class: Any = None
 
     @property
     def client_(self):

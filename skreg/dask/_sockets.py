@@ -18,7 +18,7 @@ TIMEOUT = 60.0  # seconds until a silent peer counts as lost
 _HANDSHAKE_TIMEOUT = 2.0  # so that a stranger does not keep the others waiting
 _CHALLENGE_SIZE = _PROOF_SIZE = 32
 
-_open = {}  # token: sockets in use in this process, of any rank
+_open: dict = {}  # token: sockets in use in this process, of any rank
 
 
 class PeerLost(RuntimeError):
