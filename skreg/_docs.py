@@ -80,8 +80,9 @@ shuffle : bool, default=True
     Whether to shuffle the samples in each epoch. Not for lbfgs.
 random_state : int, RandomState or None, default=None
     Draws initial weights, validation split and shuffles, in that order; one seed gives
-    one network, whatever the number of threads or jobs. None takes a seed from NumPy's
-    global generator.
+    one network, whatever the number of threads or jobs. lbfgs takes the weights as
+    those of standardized inputs and targets, and starts at the mean target. None takes
+    a seed from NumPy's global generator.
 early_stopping : bool, default=False
     Stop when a validation score has not improved by `tol` for `n_iter_no_change`
     epochs, and keep the network of the best score.
@@ -152,8 +153,9 @@ decay_mode_ : str or list of str
 optimality_ : float or None
     lbfgs: largest violation of the first-order optimality conditions of J, in units of
     the largest gradient entry at a constant network: the initial one, with no weights
-    in the last layer and the mean target as prediction. It is of the last iterate,
-    which early stopping may not keep. None for other solvers.
+    in the last layer and the mean target as prediction. Both are taken as if X and y
+    were standardized. It is of the last iterate, which early stopping may not keep.
+    None for other solvers.
 fitted_ : Fitted
     The fitted network as one value, of which the other attributes are readings.
 n_layers_ : int

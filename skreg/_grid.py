@@ -6,10 +6,12 @@ from itertools import chain
 import numpy as np
 from scipy.optimize import minimize
 
+from skreg._coordinates import degree
 from skreg._network import Network
 from skreg._problem import Problem
 
 _MAX_EXTENSION = 20
+_ROUNDING = 4  # of a gradient of the null model, in units of the precision
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,43 @@ def null_theta(twin):
         return theta
     theta[output] = start = twin.data.null_prediction
     if twin.data.loss.name in ("huber", "absolute_error", "quantile"):
+        spread = twin.coordinates().target_spread
         unit = np.abs(twin.data_value_grad(theta)[1][output]).max() or 1.0
 
-        def value_grad(b):
-            theta[output] = b
+        def value_grad(shift):
+            theta[output] = start + spread * shift
             value, grad = twin.data_value_grad(theta)
-            return value / unit, grad[output].astype(np.float64) / unit
+            return value / (unit * spread), grad[output].astype(np.float64) / unit
 
         options = {"gtol": 1e-12, "ftol": 0.0}
-        theta[output] = minimize(
-            value_grad, start, jac=True, method="L-BFGS-B", options=options
-        ).x
+        best = minimize(
+            value_grad, 0 * start, jac=True, method="L-BFGS-B", options=options
+        )
+        theta[output] = start + spread * best.x
     return theta
 
 
-def reference_lambda(twin, theta, is_linear):
-    """Unit of the grid: lambda_max of the generalized linear model, or the like."""
+def automatic_ends(problem, twin, theta, eps):
+    """Both ends of an automatic grid.
+
+    The upper one is lambda_max of the generalized linear model, or the like, in the
+    units of lambda for the network: those of a product of several weights differ from
+    those of one. The lower one is `eps` times that, or, where one lambda is stronger in
+    one layer than in the others, as weak in the strongest one.
+
+    Parameters
+    ----------
+    problem : Problem
+    twin : Problem
+        The same without hidden layers.
+    theta : ndarray
+        Its null model.
+    eps : float
+
+    Returns
+    -------
+    bottom, top : float
+    """
     penalty, (shape,) = twin.penalties[0], twin.network.shapes
     if penalty is None:
         raise ValueError(
@@ -65,9 +88,11 @@ def reference_lambda(twin, theta, is_linear):
         )
     gradient = twin.data_value_grad(theta)[1].astype(np.float64)
     if not np.isfinite(gradient).all():  # too large even for a singular value
-        return np.inf
-    if _is_rounding(twin, gradient):
-        return 1.0
+        return np.inf, np.inf
+    weights = _weight_gradient(twin, theta)
+    if _is_rounding(twin, weights):
+        return eps, 1.0
+    gradient[: twin.network.n_weights] = weights.ravel()
     try:
         penalty.validate(shape)
         top = max(
@@ -79,34 +104,69 @@ def reference_lambda(twin, theta, is_linear):
             f"There is no automatic grid for penalty={penalty!r}: give 'reg_lambdas' "
             f"as a grid. ({error})"
         ) from error
-    if np.isfinite(top):
-        return top
-    if is_linear:  # with no curvature where a constant predicts perfectly
-        return 10 * _largest_curvature(twin, theta) or 1.0
-    return np.linalg.norm(gradient[: twin.network.n_weights].reshape(shape), 2)
+    n_layers = problem.network.n_layers
+    if not np.isfinite(top) and n_layers == 1:
+        # With no curvature where a constant predicts perfectly.
+        top = 10 * _largest_curvature(twin, theta) or 1.0
+        return eps * top, top
+    if not np.isfinite(top):
+        top = np.linalg.norm(weights, 2)
+    power = degree(penalty)
+    top = top * twin.coordinates().weight_unit ** (1 - power / n_layers)
+    return eps * top / problem.coordinates().imbalance ** power, top
+
+
+def _weight_gradient(problem, theta):
+    """Gradient of a linear model's data term in the weights, as a matrix.
+
+    Intercepts that are free follow the weights, so that the prediction at the mean
+    input stays: where they are optimal this changes rounding alone.
+    """
+    gradient = problem.data_value_grad(theta)[1].astype(np.float64)
+    weights = gradient[problem.network.slices[0]].reshape(problem.network.shapes[0])
+    if not problem.penalize_intercepts:
+        weights -= np.outer(
+            problem.data.input_mean, gradient[problem.network.slices[-1]]
+        )
+    return weights
 
 
 def _is_rounding(twin, gradient):
-    """Whether the gradient of the null model is 0 up to rounding: nothing tells y."""
+    """Whether the gradient of the null model is 0 up to rounding: nothing tells y.
+
+    `gradient` is that of the weights, as a matrix.
+    """
     if twin.penalize_intercepts:  # theirs is not 0
         return not gradient.any()
-    n_weights = twin.network.n_weights
-    # As at intercepts without rounding, where their gradient is 0.
-    shift = np.outer(twin.data.input_mean, gradient[n_weights:])
-    weights = gradient[:n_weights].reshape(shift.shape) - shift
-    return np.abs(weights).max() <= np.finfo(twin.dtype).eps * twin.data.largest_product
+    data = twin.data
+    size = np.hypot(data.input_mean, data.input_spread) * data.largest_target
+    rounding = _ROUNDING * np.finfo(twin.dtype).eps * size
+    return (np.abs(gradient) <= rounding[:, np.newaxis]).all()
 
 
 def _largest_curvature(problem, theta):
-    """Largest eigenvalue of the Hessian of the data term in the weights."""
-    n_weights, step = problem.network.n_weights, np.cbrt(np.finfo(theta.dtype).eps)
-    direction = problem.data_value_grad(theta)[1][:n_weights]
+    """Largest eigenvalue of the Hessian of the data term in the weights.
+
+    Power iteration, in which the Hessian times a vector is a central difference of
+    gradients. Its length is one of predictions, in units of the targets' spread, and
+    the intercepts follow the weights, so that inputs are seen as centered.
+    """
+    step, spread = np.cbrt(np.finfo(theta.dtype).eps), problem.data.input_spread
+    weights = problem.network.slices[0]
+    intercepts = problem.network.slices[-1]
+    direction, largest = _weight_gradient(problem, theta), 0.0
     for _ in range(20):
-        length = np.linalg.norm(direction)
-        if length == 0:
+        norm = np.linalg.norm(direction)
+        if norm == 0:
             break
+        direction = direction / norm
+        length = np.linalg.norm(spread[:, np.newaxis] * direction)
+        length = step * problem.coordinates().target_spread / length
         shift = np.zeros_like(theta)
-        shift[:n_weights] = step * direction / length
-        above, below = (problem.data_value_grad(theta + s)[1] for s in (shift, -shift))
-        direction = (above - below)[:n_weights] / (2 * step)
-    return float(np.linalg.norm(direction))
+        shift[weights] = length * direction.ravel()
+        if not problem.penalize_intercepts:
+            shift[intercepts] = -length * (problem.data.input_mean @ direction)
+        above, below = (_weight_gradient(problem, theta + s) for s in (shift, -shift))
+        direction = (above - below) / (2 * length)
+        largest = np.linalg.norm(direction)
+    return float(largest)

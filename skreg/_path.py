@@ -256,10 +256,14 @@ def reg_mlp_path(
     linear model of the same loss and (first) penalty. For L2, where there is none, it
     is the largest singular value of the gradient there, above which zero is a local
     minimum of a network with one hidden layer and slope 1; without hidden layers, 10
-    times the largest curvature of the data term. With hidden layers, an automatic grid
-    ends where all penalized weights are 0 or the objective reaches that of the null
-    model (weights 0, optimal intercepts), before or, by the same ratio and in at most
-    20 more steps, after lambda_ref.
+    times the largest curvature of the data term. With L layers, the product of L
+    weights has the unit of one, u = (spread of y) / (spread of X), and lambda_ref is
+    multiplied by u^(1 - q / L), q = 1 for norms and 2 for squares. Where the activation
+    saturates, one lambda for all layers is stronger in some of them than in others,
+    unless u is 1; the grid then reaches as much further down. With hidden layers, an
+    automatic grid ends where all penalized weights are 0 or the objective reaches that
+    of the null model (weights 0, optimal intercepts), before or, by the same ratio and
+    in at most 20 more steps, after lambda_ref.
 
     An objective with hidden layers has many local minima. If the solver is "lbfgs",
     networks that are worse than the null model are replaced by it. On the way back,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skreg._coordinates import Coordinates
 from skreg._engines import DataTerm
 from skreg._engines._rules import PenaltySum, Term
 from skreg._network import Network
@@ -38,6 +39,15 @@ class Problem:
     penalties: tuple
     penalize_intercepts: bool = False
 
+    def coordinates(self, lam=None):
+        """Variables that are free of the units of X and y.
+
+        They depend on lam of shape (n_layers,), None for 0, in what does not matter to
+        the minimum: units that layers share, and those of inputs that hardly vary.
+        """
+        lam = np.zeros(self.network.n_layers) if lam is None else lam
+        return Coordinates.of(self, lam)
+
     @property
     def dtype(self):
         """Precision of theta."""
@@ -57,7 +67,7 @@ class Problem:
         """
         return self.data.value_grad(self.network, theta)
 
-    def gradient_unit(self, theta):
+    def gradient_unit(self, theta, coordinates):
         """Largest entry of the data term's gradient where the network is constant.
 
         The unit in which a gradient is small. It is taken at theta, but with no weights
@@ -68,24 +78,30 @@ class Problem:
         Parameters
         ----------
         theta : ndarray of shape (n_parameters,)
+        coordinates : Coordinates
 
         Returns
         -------
         float
-            Positive. Where inputs tell nothing, and all there is of that gradient is
-            rounding, another constant is predicted, 1 by the first unit and 0 by the
-            others; it is 1 where that gradient vanishes as well, or is not finite.
+            Positive, of the gradient in the variables of the coordinates. Where inputs
+            tell nothing, and all there is of that gradient is rounding, another
+            constant is predicted, one unit more by the first output; it is 1 where that
+            gradient vanishes as well, or is not finite.
         """
-        constant = theta.copy()
-        constant[self.network.slices[self.network.n_layers - 1]] = 0.0
+        network = self.network
+        constant = coordinates.enter(theta)
+        constant[network.slices[network.n_layers - 1]] = 0.0
 
         def steepest(prediction):
-            constant[self.network.slices[-1]] = prediction
-            entry = float(np.abs(self.data_value_grad(constant)[1]).max())
+            constant[network.slices[-1]] = prediction
+            grad = self.data_value_grad(coordinates.leave(constant))[1]
+            entry = float(np.abs(coordinates.to_gradient(grad)).max())
             return entry if np.isfinite(entry) else 0.0
 
-        unit = steepest(self.data.null_prediction)
-        another = steepest(np.eye(1, self.network.units[-1])[0])
+        null = self.data.null_prediction - coordinates.shift
+        null = null / coordinates.target_spread
+        unit = steepest(null)
+        another = steepest(null + np.eye(1, network.units[-1])[0])
         return (unit if unit > _ROUNDING * another else another) or 1.0
 
     def blocks(self):

@@ -62,7 +62,7 @@ class Training:
     modes : tuple of str
         Resolved decay mode of each layer.
     theta : ndarray of shape (n_parameters,)
-        Start.
+        Initial parameters as they were drawn, or those of the fit to be continued.
     rng : RandomState
         As it is after the start was drawn.
     validate : callable or None
@@ -116,12 +116,18 @@ class Training:
             monitor.count = self.previous.n_stale
         return monitor
 
+    def start(self, lam):
+        """The theta from which a fit at lam starts."""
+        if self.previous is not None:
+            return self.theta
+        return self.solver.start(self.problem, self.theta, lam)
+
     def solve(self, lam):
         """Run the solver from the start; return its result and the monitor."""
         state = None if self.previous is None else self.previous.state
         monitor = self.monitor()
         result = self.solver.solve(
-            self.problem, lam, self.theta, self.rng, monitor, state
+            self.problem, lam, self.start(lam), self.rng, monitor, state
         )
         if self.verbose and not self.is_stream:
             status = result.status.value
@@ -370,9 +376,11 @@ def prepare(
     data = (data_term or _data_term)(estimator, task, X, rows, work_dtype, train)
     if not data.weight_sum > 0:
         raise ValueError("The weights of all training rows are 0.")
+    problem = Problem(data, network, penalties, estimator.penalize_intercepts)
+    solver = _make_solver(estimator, data.n_rows, modes, is_stream)
     return Training(
-        Problem(data, network, penalties, estimator.penalize_intercepts),
-        _make_solver(estimator, data.n_rows, modes, is_stream),
+        problem,
+        solver,
         task,
         header,
         inputs,
@@ -607,9 +615,17 @@ def warn_after(training, estimator, result, fitted, loss):
             "'learning_rate_init'.",
             ConvergenceWarning,
         )
-    elif status is not Status.STOPPED and _is_far_from_optimal(
-        training, result, fitted
-    ):
+    elif status is Status.STOPPED:
+        return
+    elif _is_above_a_constant(training, fitted):
+        warn(
+            f"solver={estimator.solver!r} ended with an objective of "
+            f"{fitted.history.objective[-1]:.3g}, but a constant has "
+            f"{training.problem.data.null_value:.3g}. Try another 'random_state', "
+            "lower 'tol', or scale the data.",
+            ConvergenceWarning,
+        )
+    elif _is_far_from_optimal(training, result):
         warn(
             f"solver={estimator.solver!r} hardly decreases the objective any more, but "
             "the optimality conditions are not met (optimality_ = "
@@ -669,11 +685,16 @@ def _level_of_a_constant(data):
     return data.null_value + slack if tells_something else np.inf
 
 
-def _is_far_from_optimal(training, result, fitted):
+def _is_above_a_constant(training, fitted):
+    """Whether the exact solver has ended above the objective of the mean target."""
+    problem = training.problem
+    if not isinstance(training.solver, Deterministic) or problem.penalize_intercepts:
+        return False  # or a constant has its price as well
+    return fitted.history.objective[-1] > _level_of_a_constant(problem.data)
+
+
+def _is_far_from_optimal(training, result):
     if result.optimality is None or result.optimality <= training.tol:
         return False
     is_smooth = training.problem.network.is_smooth
-    if result.optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS):
-        return True
-    constant = training.problem.data.null_value
-    return fitted.history.objective[-1] > constant + _WORSE * abs(constant)
+    return result.optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS)

@@ -7,7 +7,8 @@ import numpy as np
 from skreg import _prune
 from skreg import _validation as validation
 from skreg._cold import solve_cold
-from skreg._grid import Grid, linear_twin, null_theta, reference_lambda
+from skreg._coordinates import degree
+from skreg._grid import Grid, automatic_ends, linear_twin, null_theta
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
 from skreg._solvers._stopping import Monitor
@@ -19,6 +20,9 @@ _EQUAL = 1e-6
 # (the second share for the fit on which all others build), or at a looser tolerance
 # (factor; upper limit; violation of the optimality conditions as a share of lambda).
 _FLAT, _FLAT_FIRST = 3e-4, 2e-4
+# A first fit that has gained no more than this share over the null model lies on a
+# plateau, where an early end would empty the path: it goes on to the end.
+_PLATEAU = 0.02
 _LOOSER, _LOOSEST, _LAMBDA_SHARE = 30.0, 3e-3, 0.3
 # On one smooth branch of minima two neighbors exceed each other equally, each at the
 # lambda of the other. The way back starts from those that exceed the network by less
@@ -95,6 +99,9 @@ class Walk:
             self._first_solver = replace(self._solver, ftol=_FLAT_FIRST)
         self.n_fits = self.n_unconverged = 0
         self._scale, self._penalties = None, {}
+        # lambda in the solver's units has this power of that of a weight.
+        penalties = [p for p in self.problem.penalties if p is not None]
+        self._degree = min(map(degree, penalties), default=1)
         self._twin = linear_twin(self.problem)
         self._twin_theta = null_theta(self._twin)
         n_outputs = self.problem.network.units[-1]
@@ -111,14 +118,18 @@ class Walk:
         """The grid in the order of this path."""
         reg_lambdas = validation.check_reg_lambdas(reg_lambdas)
         if isinstance(reg_lambdas, int):
-            top = reference_lambda(self._twin, self._twin_theta, self.is_linear)
-            if not 0 < eps * top < np.inf:
+            bottom, top = automatic_ends(
+                self.problem, self._twin, self._twin_theta, eps
+            )
+            if not 0 < bottom <= top < np.inf:
                 raise ValueError(
                     "There is no automatic grid: the gradient of the data term is "
                     f"{top:.2g}. Scale X and y, or give 'reg_lambdas' as a grid."
                 )
-            values = np.geomspace(eps * top, top, reg_lambdas)
-            ratio = None if self.is_linear else eps ** (-1 / (reg_lambdas - 1))
+            values = np.geomspace(bottom, top, reg_lambdas)
+            ratio = None
+            if not self.is_linear:
+                ratio = (top / bottom) ** (1 / (reg_lambdas - 1))
         else:
             values, ratio = reg_lambdas, None
         return Grid(values[::-1] if self.is_linear else values, ratio)
@@ -161,14 +172,16 @@ class Walk:
             fits.append(fit)
             if self._tell(fit):
                 break
-            theta = self._next_start(fit, theta)
+            if np.isfinite(fit.theta).all():
+                theta = fit.theta
         return fits
 
     def _from_dense_to_sparse(self, grid, n_init, stop):
-        fits, theta = [], self.training.theta
+        fits, theta = [], None
         for lam in grid:
             fit = self._solve(lam, theta) if fits else self._best_start(lam, n_init)
-            theta = self._next_start(fit, theta)
+            if theta is None or np.isfinite(fit.theta).all():
+                theta = fit.theta
             null_objective = self._null_loss + self._penalty(self._null_theta, lam)
             is_null = self._is_zero(fit.theta)
             # Without a minimum of J, only where the grid is to end.
@@ -187,14 +200,24 @@ class Walk:
         return fits
 
     def _best_start(self, lam, n_init):
-        network = self.problem.network
-        fits = [self._solve(lam, self.training.theta, self._first_solver)]
+        training, network, per_layer = (
+            self.training,
+            self.problem.network,
+            self._per_layer(lam),
+        )
+        starts = [training.start(per_layer)]
         for _ in range(n_init - 1):
-            theta = network.initial_theta(self.training.rng, self.training.dtype)
-            theta = theta.astype(self.problem.dtype)
-            fits.append(self._solve(lam, theta, self._first_solver))
+            theta = network.initial_theta(training.rng, training.dtype)
+            theta = theta.astype(self.problem.dtype, copy=False)
+            starts.append(self._first_solver.start(self.problem, theta, per_layer))
+        fits = [self._solve(lam, theta, self._first_solver) for theta in starts]
         best = min(fits, key=lambda fit: (np.isnan(fit.objective), fit.objective))
-        best.n_iter = sum(fit.n_iter for fit in fits)
+        n_iter = sum(fit.n_iter for fit in fits)
+        if self.is_exact and self._first_solver is not self._full_solver:
+            if best.objective >= (1 - _PLATEAU) * self._null_loss:
+                best = self._solve(lam, best.theta, self._full_solver)
+                n_iter += best.n_iter
+        best.n_iter = n_iter
         return best
 
     def refine(self, fit):
@@ -316,15 +339,12 @@ class Walk:
     def _is_zero(self, theta):
         return not any(theta[s].any() for _, _, s, _ in self.problem.blocks())
 
-    @staticmethod
-    def _next_start(fit, theta):
-        return fit.theta if np.isfinite(fit.theta).all() else theta
-
     def _solve(self, lam, theta, solver=None):
         training, monitor = self.training, self.training.monitor()
         solver, scale = solver or self._solver, self._scale
         if solver is not self._full_solver and scale and lam > 0 and solver.tol > 0:
-            scale = min(scale, _LAMBDA_SHARE * lam / solver.tol)
+            lam_of_solver = lam * self.problem.coordinates().weight_unit ** self._degree
+            scale = min(scale, _LAMBDA_SHARE * lam_of_solver / solver.tol)
         result = solver.solve(
             self.problem, self._per_layer(lam), theta, training.rng, monitor, scale
         )

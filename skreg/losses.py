@@ -128,6 +128,25 @@ class Loss:
             return log - np.log(np.maximum(1.0 - mean, tiny))
         return log - log.mean() if self.out_activation == "softmax" else log
 
+    def curvature(self, raw):
+        """Mean second derivative in f, at raw predictions that are those of the mean.
+
+        That of the canonical link: 1, the variance of a label or of a count; also 1 for
+        "gamma", whose deviance has no unit, and for the losses with linear ends.
+
+        Parameters
+        ----------
+        raw : ndarray of shape (k,)
+
+        Returns
+        -------
+        float
+        """
+        mean = self.predict(np.atleast_2d(raw))
+        if self.out_activation in ("logistic", "softmax"):
+            return float(np.mean(mean * (1.0 - mean)))
+        return float(np.mean(mean)) if self.name == "poisson" else 1.0
+
     def check_targets(self, y, name="y"):
         """Raise ValueError where y, called `name`, is out of the range of the loss."""
         low = y.min()

@@ -286,10 +286,12 @@ def test_data_term_is_that_of_the_rows_in_memory(client):
     term = cluster_term(client, X, y, s)
     rows = CompiledRows(X, y[:, None], s, term.loss, 1)
     assert (term.n_rows, term.weight_sum) == (rows.n_rows, rows.weight_sum)
-    np.testing.assert_allclose(term.input_mean, rows.input_mean, rtol=1e-12)
+    for name in ("input_mean", "input_spread", "target_spread"):
+        found, expected = getattr(term, name), getattr(rows, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(term.null_prediction, rows.null_prediction, rtol=1e-12)
     np.testing.assert_allclose(term.null_value, rows.null_value, rtol=1e-12)
-    assert term.largest_product == rows.largest_product
+    assert term.largest_target == rows.largest_target
     network = Network((4, 3, 1), "tanh")
     theta = np.random.default_rng(0).standard_normal(network.n_parameters)
     for (value, grad), (expected, expected_grad) in [

@@ -35,6 +35,7 @@ LAYERS = [
         "_threads",
         "_callbacks",
         "_compat",
+        "_coordinates",
         "_docs",
         "_split",
     },

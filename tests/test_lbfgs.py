@@ -803,7 +803,7 @@ def test_line_search_survives_a_rise_that_is_as_predicted():
             return candidate
 
     memory = LBFGSMemory(1, 5, 0.0, False)
-    run = _Run(Plateau(), np.ones(1), None, memory, lambda grad: grad)
+    run = _Run(Plateau(), np.ones(1), None, memory)
     run.lowest = 1 - 9 * EPS
     assert run.quasi_newton_step(np.ones(1), np.ones(1), 1.0) is None
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg._engines._compiled import CompiledRows
 from skreg._network import ACTIVATIONS, Network
 from skreg._optimizers import Optimizer
 from skreg._solvers._result import Status
@@ -607,7 +608,9 @@ def test_value_gradient_and_attributes(task, one_thread, monkeypatch):
     assert_allclose(data.value(network, theta), value, rtol=1e-14)
     flat = np.concatenate([g.ravel() for g in grads])
     assert_allclose(grad, flat, rtol=0, atol=1e-14 * max(1, np.abs(flat).max()))
-    assert_allclose(data.input_mean, np.average(case.X, axis=0, weights=weights))
+    compiled = CompiledRows(case.X, case.targets, weights, case.loss, network.units[-1])
+    for name in ("input_mean", "input_spread", "target_spread", "largest_target"):
+        assert_allclose(getattr(data, name), getattr(compiled, name), rtol=1e-12)
     assert data.weight_sum == pytest.approx(weights.sum())
     prediction = case.loss.predict(data.null_prediction[None])[0]
     shares = case.targets

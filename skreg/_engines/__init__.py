@@ -25,14 +25,17 @@ class DataTerm(Protocol):
     dtype : dtype
         Of theta.
     loss : Loss
-    input_mean : ndarray of shape (n_inputs,)
-        Weighted mean of X.
+    input_mean, input_spread : ndarray of shape (n_inputs,)
+        Weighted mean and standard deviation of the columns of X.
+    target_spread : float
+        Typical standard deviation of the targets, the root of their mean variance; 1
+        for losses whose predictions have an own unit.
     null_prediction : ndarray of shape (n_outputs,)
         Raw prediction whose prediction is the weighted mean of the targets.
     null_value : float
         Data term of the network that predicts it everywhere.
-    largest_product : float
-        Largest |X| times largest |y|: the size of the terms of gradients.
+    largest_target : float
+        Largest |y|.
     """
 
     n_rows: int

@@ -3,7 +3,6 @@
 from functools import cached_property
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skreg._core import (
     Data,
@@ -16,12 +15,12 @@ from skreg._core import (
     train,
     write_metric,
 )
+from skreg._engines._moments import target_spread, weighted_moments
 from skreg._engines._rules import compile_rule
 from skreg._matrix import engine_matrix
 from skreg._network import ACTIVATIONS, Network
 from skreg._threads import effective_n_threads
 
-_ROWS_PER_PASS = 4096  # where rows are converted to float64
 # Rows per full-batch block: about this many scratch entries stay in a core's cache.
 _BLOCK_ENTRIES = 2**18
 # Floating-point operations of each thread per call of the core: Python, and with it
@@ -226,24 +225,35 @@ class CompiledRows:
         theta = np.r_[np.zeros(n_outputs), self.null_prediction].astype(self.dtype)
         return rows.value(Network((1, n_outputs), "identity"), theta)
 
-    @cached_property
+    @property
     def input_mean(self):
         """Weighted mean of the training rows of X, of shape (p,)."""
-        n, p = self._X.shape
-        share = np.zeros(n)
+        return self._input_moments[0]
+
+    @property
+    def input_spread(self):
+        """Weighted standard deviation of the training rows of X, of shape (p,)."""
+        return self._input_moments[1]
+
+    @cached_property
+    def _input_moments(self):
+        share = np.zeros(self._X.shape[0])
         rows = slice(None) if self._rows is None else self._rows
         share[rows] = 1.0 if self._weights is None else self._weights[rows]
         share /= self.weight_sum
-        mean = np.zeros(p)
-        for batch in gen_batches(n, _ROWS_PER_PASS):
-            mean += self._X[batch].T @ share[batch]
-        return mean
+        return weighted_moments(self._X, share)
 
     @property
-    def largest_product(self):
-        """Largest |X| times largest |y|: the size of terms of gradients."""
-        X, y = self._X, self._targets
-        return max(X.max(), -X.min()) * np.abs(y).max()
+    def target_spread(self):
+        """Typical standard deviation of the targets; see `DataTerm`."""
+        rows = slice(None) if self._rows is None else self._rows
+        s = None if self._weights is None else self._weights[rows]
+        return target_spread(self.loss, self._targets[rows], self.null_prediction, s)
+
+    @property
+    def largest_target(self):
+        """Largest |y|."""
+        return float(np.abs(self._targets).max())
 
     def row_order(self):
         """Indices of the training rows, as they lie, for a shuffle; a copy."""

@@ -8,6 +8,7 @@ import numpy as np
 from skreg import _core
 from skreg._core import Rule
 from skreg._forms import DECOUPLED, UNPENALIZED
+from skreg._optimizers import METHODS
 from skreg.penalties import Penalty
 
 _UNPENALIZED = (UNPENALIZED, 0.0, 0.0, 0.0, 0.0)
@@ -54,6 +55,9 @@ class PenaltySum:
 
     def __init__(self, terms, slices):
         self._rule, self._others = compile_rule(terms, slices)
+        # RMSProp whose statistics stay what they are: a step in a given metric.
+        code = METHODS["rmsprop"].code
+        self._metric_rule = compile_rule(terms, slices, code, (0.0, 0.0, 1.0, 0.0))[0]
         self._nothing = np.zeros(slices[-1].stop)
 
     def value(self, theta):
@@ -62,12 +66,27 @@ class PenaltySum:
             value = self._rule.penalty_value(theta)
             return value + sum(term.value(theta) for term in self._others)
 
-    def prox(self, theta, step):
-        """Prox of step times the sum at theta, if all terms are proximal."""
+    def prox(self, theta, step, metric=None):
+        """Minimizer z of sum M (z - theta)^2 / (2 step) + sum at z, all terms proximal.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n_parameters,)
+        step : float
+        metric : ndarray of shape (n_parameters,) or None
+            The diagonal of M, constant where a penalty cannot take another; None is 1.
+        """
         out, nothing = theta.copy(), self._nothing  # no gradient, no moments
-        _core.step(self._rule, out, nothing, nothing, nothing, step, 1)
+        rule, second = self._rule, nothing
+        if metric is not None:
+            rule, second = self._metric_rule, metric * metric
+        _core.step(rule, out, nothing.copy(), nothing, second, step, 1)
         for term in self._others:
-            out[term.where] = term.penalty.prox(term.of(theta), step, term.lam).ravel()
+            steps = step
+            if metric is not None:
+                steps = step / term.of(metric)
+                steps = steps if term.penalty.has_metric_prox else float(steps[0, 0])
+            out[term.where] = term.penalty.prox(term.of(theta), steps, term.lam).ravel()
         return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skreg._engines._moments import target_spread
 from skreg._engines._torch_passes import (
     Layout,
     Pass,
@@ -123,18 +124,47 @@ class TorchRows:
             y = y == np.arange(self.n_outputs)
         return self.loss.link(np.average(y, axis=0, weights=s))
 
-    @cached_property
+    @property
     def input_mean(self):
         """Weighted mean of the training rows of X, of shape (p,)."""
+        return self._input_moments[0]
+
+    @property
+    def input_spread(self):
+        """Weighted standard deviation of the training rows of X, of shape (p,)."""
+        return self._input_moments[1]
+
+    @cached_property
+    def _input_moments(self):
+        """Both, as `_moments.weighted_moments` takes them, on the device."""
         rows = torch.as_tensor(self.stream.rows, device=self.device)
         share = torch.ones(self.n_rows, dtype=torch.float64, device=self.device)
         if self.s is not None:
             share = self.s[rows].double()
-        total = torch.zeros(self.X.shape[1], dtype=torch.float64, device=self.device)
-        size = max(1, _PASS_ENTRIES // self.X.shape[1])
-        for part, s in zip(rows.split(size), share.split(size)):
-            total += s @ self.X[part].double()
-        return (total / self.weight_sum).cpu().numpy()
+        share = share / self.weight_sum
+        zeros = torch.zeros(self.X.shape[1], dtype=torch.float64, device=self.device)
+        n_rows = max(1, _PASS_ENTRIES // self.X.shape[1])
+        parts = list(zip(rows.split(n_rows), share.split(n_rows)))
+        mean, size = zeros.clone(), zeros.clone()
+        for part, s in parts:
+            some = self.X[part].double()
+            mean += s @ some
+            size = torch.maximum(size, some.abs().amax(dim=0))
+        unit = torch.where(size > 0, size, torch.ones_like(size))
+        first, second = zeros.clone(), zeros.clone()
+        for part, s in parts:
+            deviations = self.X[part].double() / unit - mean / unit
+            first += s @ deviations
+            second += s @ deviations**2
+        spread = (second - first**2).clamp(min=0).sqrt()
+        return (mean + first * unit).cpu().numpy(), (spread * unit).cpu().numpy()
+
+    @property
+    def target_spread(self):
+        """Typical standard deviation of the targets; see `DataTerm`."""
+        y, s = self._targets, self.weights
+        y, s = (a if a is None else a[self.stream.rows] for a in (y, s))
+        return target_spread(self.loss, y, self.null_prediction, s)
 
     @cached_property
     def null_value(self):
@@ -144,11 +174,10 @@ class TorchRows:
         network = Network((n_inputs, self.n_outputs), "identity")
         return self.value(network, theta.astype(self.dtype))
 
-    @cached_property
-    def largest_product(self):
-        """Largest |X| times largest |y|: the size of terms of gradients."""
-        low, high = (float(entry) for entry in self.X.aminmax())
-        return max(high, -low) * np.abs(self._targets).max()
+    @property
+    def largest_target(self):
+        """Largest |y|."""
+        return float(np.abs(self._targets).max())
 
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""

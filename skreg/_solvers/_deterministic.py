@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skreg._solvers._centered import Centered
+from skreg._coordinates import Standardized
 from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
 
@@ -50,6 +50,14 @@ class Deterministic:
     tol: float
     ftol: float | None = None
 
+    def start(self, problem, drawn, lam):
+        """Return the theta to start from, of initial parameters drawn at random.
+
+        They are taken as those of standardized inputs and targets, and the last
+        intercepts predict the mean target.
+        """
+        return problem.coordinates(lam).start(drawn)
+
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Minimize J from theta0; see `Stochastic.solve`, of which this is the twin.
 
@@ -59,11 +67,10 @@ class Deterministic:
         solver as it stops the stochastic ones.
         """
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        network, watches = problem.network, monitor.validate is not None
-        free = not problem.penalize_intercepts
-        center = problem.data.input_mean if free else np.zeros(network.units[0])
-        objective = Centered(problem.composite(lam), network, center)
-        complete = start = objective.enter(theta0)
+        watches = monitor.validate is not None
+        coordinates = problem.coordinates(lam)
+        objective = Standardized(problem.composite(lam), coordinates)
+        complete = start = coordinates.enter(theta0)
         n_complete = 0
 
         def record(theta, value, kink, n_iter):
@@ -71,7 +78,7 @@ class Deterministic:
             penalty = objective.penalty_value(theta, kink)
             history["data_loss"].append(value - penalty)
             history["penalty"].append(penalty)
-            original = objective.leave(theta) if monitor.reads_theta else None
+            original = coordinates.leave(theta) if monitor.reads_theta else None
             ceased = monitor.update(n_iter, value, original, history)
             complete, n_complete = theta, n_complete + 1
             # Without scores to watch, the solver knows better when to stop.
@@ -85,7 +92,9 @@ class Deterministic:
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             scale=(
-                state if isinstance(state, float) else problem.gradient_unit(theta0)
+                state
+                if isinstance(state, float)
+                else problem.gradient_unit(theta0, coordinates)
             ),
             steady=0.01 * self.tol,
             memory=min(
@@ -94,7 +103,6 @@ class Deterministic:
             ),
             longer=objective.has_ridge,
             callback=record,
-            judged_gradient=objective.original_gradient,
         )
         if result.status is Status.INTERRUPTED:
             if n_complete == 0:
@@ -105,7 +113,7 @@ class Deterministic:
         if np.array_equal(result.theta, start):
             result.theta = theta0.astype(np.float64)  # without rounding
         else:
-            result.theta = objective.leave(result.theta)
+            result.theta = coordinates.leave(result.theta)
         if n_complete == 0:  # theta0 is optimal, or a limit does not allow a step
             history["data_loss"].append(problem.data_value(result.theta))
             history["penalty"].append(problem.penalty_value(result.theta, lam))

@@ -106,13 +106,10 @@ class _Run:
         Unit of the tolerance.
     n_fun : int
         Evaluations of f.
-    judged_gradient : callable
-        See `prox_lbfgs`.
     """
 
-    def __init__(self, objective, theta0, scale, memory, judged_gradient):
+    def __init__(self, objective, theta0, scale, memory):
         self.objective = objective
-        self.judged_gradient = judged_gradient
         self.memory = memory
         self.n_fun = 0
         if objective.has_kink:
@@ -161,11 +158,10 @@ class _Run:
         point = self.point
         if point.grad is None:
             return inf
-        grad = self.judged_gradient(point.grad)
         if not self.objective.has_kink:
-            return float(np.abs(grad).max())
+            return point.steepest
         length = _STRICT * np.abs(point.theta.take(self.kinked)).max(initial=0.0) or 1.0
-        _, residual = self.prox_gradient(point.theta, grad, length / self.scale)
+        _, residual = self.prox_gradient(point.theta, point.grad, length / self.scale)
         return float(np.abs(residual).max())
 
     def first_step(self):
@@ -267,7 +263,8 @@ class _Run:
         self.point = new
         self.lowest = min(self.lowest, new.value)
         curvature, square = float(s @ change), float(change @ change)
-        step = curvature / square if curvature > 0 and square > 0 else inf
+        tells = curvature > 0 and square > (_ROUNDING * self.scale) ** 2
+        step = curvature / square if tells else inf
         return min(max(step, longest / 8), longest)
 
     def has_settled(self, share, window):
@@ -342,7 +339,6 @@ def prox_lbfgs(
     memory=50,
     longer=False,
     callback=None,
-    judged_gradient=lambda grad: grad,
 ):
     """Minimize F = f + h with a monotone, proximal quasi-Newton method.
 
@@ -379,10 +375,6 @@ def prox_lbfgs(
     callback : callable or None
         Called after each iteration with theta, F, h and the number of iterations; theta
         must not be changed. A true return value ends the iteration.
-    judged_gradient : callable
-        Maps the gradient of f to the one of which the first-order conditions are asked,
-        for an objective whose own coordinates are not the ones that matter. They may
-        differ where h does not act.
 
     Returns
     -------
@@ -398,7 +390,7 @@ def prox_lbfgs(
     """
     theta0 = np.array(theta0, dtype=np.float64)
     pairs = LBFGSMemory(theta0.size, memory, _CURVATURE, longer)
-    run = _Run(objective, theta0, scale, pairs, judged_gradient)
+    run = _Run(objective, theta0, scale, pairs)
     try:
         status = run.minimize(
             tol, steady, ftol, ftol_window, max_iter, max_fun, callback

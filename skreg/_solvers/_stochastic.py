@@ -65,6 +65,10 @@ class Stochastic:
     horizon: int | None = None
     ema: float = 0.0
 
+    def start(self, problem, drawn, lam):
+        """Return the theta to start from: the initial parameters as they are drawn."""
+        return drawn
+
     def solve(self, problem, lam, theta0, rng, monitor, state=None):
         """Train for at most `max_iter` epochs.
 

@@ -199,12 +199,6 @@ class Shard:
         rows, task = self.rows, self.task
         return mean_target(rows.targets, rows.weights, task.loss, task.n_outputs)
 
-    @property
-    def largest(self):
-        """Largest |X| and largest |y|."""
-        X = self.data._X
-        return max(X.max(), -X.min()), np.abs(self.rows.targets).max()
-
 
 def encode(block, task, inputs, dtype, weight_unit, name):
     """Return the `Shard` of a block; see there.

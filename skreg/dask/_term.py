@@ -9,6 +9,7 @@ import dask
 import numpy as np
 from sklearn.base import is_classifier
 
+from skreg._engines._moments import pooled_spread
 from skreg._network import Network
 from skreg._task import check_continued_labels, task_of
 from skreg.dask import _shards
@@ -248,6 +249,32 @@ class ClusterTerm:
         return self.mean(self._map("mean", _shards.fact, "input_mean"))
 
     @cached_property
+    def input_spread(self):
+        """Weighted standard deviation of X, of shape (p,)."""
+        means, spreads = (
+            self._map(name, _shards.fact, f"input_{name}")
+            for name in ("mean", "spread")
+        )
+        return pooled_spread(self._shares, means, spreads)
+
+    @cached_property
+    def target_spread(self):
+        """Typical standard deviation of the targets; see `DataTerm`."""
+        if self.loss.out_activation != "identity":
+            return 1.0
+        means = np.array(self._map("mean", _shards.fact, "mean_target"))
+        spreads = np.array(self._map("spread", _shards.fact, "target_spread"))
+        between = pooled_spread(self._shares, means, np.zeros_like(means))
+        within = pooled_spread(
+            self._shares, np.zeros_like(spreads)[:, None], spreads[:, None]
+        )
+        return float(np.hypot(within[0], np.sqrt(np.mean(between**2))))
+
+    @property
+    def _shares(self):
+        return np.array(self._sums) / self.weight_sum
+
+    @cached_property
     def null_prediction(self):
         """Raw prediction of the weighted mean of the targets."""
         means = self._map("mean", _shards.fact, "mean_target")
@@ -263,9 +290,9 @@ class ClusterTerm:
         return self.value(network, theta)
 
     @cached_property
-    def largest_product(self):
-        """Largest |X| times largest |y|."""
-        return np.prod(np.max(self._map("range", _shards.fact, "largest"), axis=0))
+    def largest_target(self):
+        """Largest |y|."""
+        return max(self._map("range", _shards.fact, "largest_target"))
 
     def row_order(self):
         """What is shuffled to seed the orders of the rows of all shards."""
