@@ -304,7 +304,7 @@ def test_mean_of_batch_gradients_is_the_full_gradient(batch_size, rows):
 
     value, full = problem.data_value_grad(theta)
     assert_allclose(np.mean(gradients, axis=0), full, rtol=0, atol=1e-12)
-    assert_allclose(problem.data._mean(loss_total), value, rtol=1e-12)
+    assert_allclose(problem.data.mean(loss_total), value, rtol=1e-12)
 
 
 # 9. Trajectories of scikit-learn ----------------------------------------------------

@@ -219,7 +219,7 @@ class Nonnegative(Penalty):
     has_metric_prox = True
 
     def value(self, W, lam=1.0):
-        return 0.0
+        return 0.0 if np.all(W >= 0) else np.inf
 
     def prox(self, W, step, lam=1.0):
         return np.maximum(W, 0)

@@ -9,7 +9,7 @@ Times ``solver="lbfgs"`` of skreg on full batches, on one BLAS thread:
   on mini-batches;
 * with hidden layers and L2 against scikit-learn's ``MLPClassifier`` and
   ``MLPRegressor`` with ``solver="lbfgs"``, which minimize the same objective from the
-  same start.
+  same weights (ours as those of standardized data, and from the mean target).
 
 Run it on a quiet machine (half an hour; ``--quick`` only tries it out)::
 
