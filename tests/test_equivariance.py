@@ -195,6 +195,7 @@ def test_single_columns_without_a_penalty(loss):
     assert_same(model, other, X, X * COLUMNS)
 
 
+@pytest.mark.filterwarnings("ignore:reg_lambda=.*one number")
 @pytest.mark.parametrize("penalty", ["l1", "group_lasso", "l2"])
 @pytest.mark.parametrize("n_hidden", [1, 2])
 def test_relu_networks_start_from_the_same_function(penalty, n_hidden):
