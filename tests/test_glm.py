@@ -350,6 +350,7 @@ KINKED = {
     "kind", ["squared_error", "several", "binary", "multiclass", "poisson", "gamma"]
 )
 @pytest.mark.parametrize("name", KINKED)
+@pytest.mark.filterwarnings("ignore:The network predicts a constant")
 def test_lambda_max_is_where_the_last_weight_vanishes(name, kind, weighted):
     X, y = design(), targets(kind)
     s = WEIGHTS if weighted else np.ones(N)

@@ -1315,6 +1315,7 @@ def test_one_penalty_and_lambda_per_layer(regression, solver):
     assert not model.coefs_[1].any()
 
 
+@pytest.mark.filterwarnings("ignore:reg_lambda=.*one number")
 @pytest.mark.parametrize("solver", STOCHASTIC)
 def test_penalties_of_layers_add_up(regression, solver):
     X, y = regression
