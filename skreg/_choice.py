@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skreg import _race
+from skreg._adaptive import with_adaptive_factors
 from skreg._crossval import (
     fit_folds,
     fit_path,
@@ -57,6 +58,8 @@ class Plan:
         Columns of X for networks of all rows; None for all.
     inputs_of_folds : list of ndarray of intp or None
         The same for each fold.
+    exponents : tuple of float
+        Those of adaptive factors, increasing; 0 for none.
     """
 
     splits: list
@@ -72,6 +75,7 @@ class Plan:
     hear: object = None
     inputs: np.ndarray | None = None
     inputs_of_folds: list | None = None
+    exponents: tuple = (0.0,)
 
     def with_inputs(self, data, network, max_features):
         """The plan with the inputs that paths of lambda leave.
@@ -168,6 +172,8 @@ def choose(candidates, plan):
         every.append(next(alive) if runs else result)
     if around is not None:
         every = [result for result, runs in zip(every, running) if runs]
+    if plan.exponents != (0.0,):
+        every = _adapted(every, plan)
     best = every[best_result(every)]
     index = best.chosen(plan.selection)
     if best.edge and index == best.best:
@@ -239,6 +245,7 @@ def _run_some(data, grid, plan, splits, folds):
     inputs = plan.inputs_of_folds
     if inputs is not None:
         inputs = [inputs[k] for k in folds]
+    data = data.of_fold(folds[0])  # several at once are alike
     every = fit_folds(data, grid, plan.scorer_params, parts, inputs)
     for k, scores in zip(folds, every):
         n, line = len(scores.reg_lambdas), "no score"
@@ -276,6 +283,51 @@ def _warn_of_edge(result, plan):
         "though the grid was extended there. Pass 'reg_lambdas' that go further, or "
         "a smaller 'eps'."
     )
+
+
+# Adaptive factors --------------------------------------------------------------------
+
+
+def _adapted(results, plan):
+    """Results for each exponent; the given ones, of plain penalties, are those of 0.
+
+    Their networks at the best lambda are the pilots: of each fold for that fold, and of
+    all rows for networks of all rows.
+    """
+    known = [result for result in results if result.best is not None]
+    positive = [gamma for gamma in plan.exponents if gamma > 0]
+    pilots = [_pilots(result, plan) for result in known]
+    candidates = [
+        _adapted_data(result.data, of_result, gamma)
+        for result, of_result in zip(known, pilots)
+        for gamma in positive
+    ]
+    new = plan.run((_first_grid, data, plan) for data in candidates)
+    new = _with_folds(new, plan, plan.splits, range(len(plan.splits)))
+    new = iter(_extended(new, plan))
+    every = []
+    for result in results:
+        if 0 in plan.exponents or result.best is None:
+            every.append(replace(result, data=result.data.with_exponent(0.0)))
+        every += [next(new) for _ in positive if result.best is not None]
+    return every
+
+
+def _pilots(result, plan):
+    """First weights of the networks at the best lambda: of each fold, and of all."""
+    path = _path_on_all_rows(result, plan)
+    index = np.flatnonzero(path.reg_lambdas == result.reg_lambdas[result.best])[0]
+    networks = [*result.networks(result.best), path.networks[index]]
+    return [network.coefs[0] for network in networks]
+
+
+def _adapted_data(data, pilots, gamma):
+    """A candidate with adaptive factors."""
+    plain = data.point.network
+    *of_folds, of_all = (with_adaptive_factors(plain, W, gamma) for W in pilots)
+    adapted = data.with_exponent(gamma)
+    point = replace(adapted.point, network=of_all)
+    return replace(adapted, point=point, networks=tuple(of_folds))
 
 
 # Races -------------------------------------------------------------------------------
@@ -325,14 +377,18 @@ def path_of(choice, plan):
     -------
     Path, Fitted
     """
-    best, data = choice.best, choice.best.data
-    training = _training(data, plan)
-    todo = best.grids if best.path is None else best.grids[1:]
-    parts = plan.run((fit_path, training, grid, data.start) for grid in todo)
-    parts = parts if best.path is None else [best.path, *parts]
-    path = joined(parts, best.is_linear)
+    path = _path_on_all_rows(choice.best, plan)
     index = int(np.flatnonzero(path.reg_lambdas == choice.reg_lambda)[0])
     return path, path.refined[index]()
+
+
+def _path_on_all_rows(result, plan):
+    """Path of a candidate on all rows, along all of its grids."""
+    data, known = result.data, result.path
+    training = _training(data, plan)
+    todo = result.grids if known is None else result.grids[1:]
+    parts = plan.run((fit_path, training, grid, data.start) for grid in todo)
+    return joined(parts if known is None else [known, *parts], result.is_linear)
 
 
 def mean_of_folds(choice, plan):
@@ -352,7 +408,8 @@ def mean_of_folds(choice, plan):
             networks.append(result.data.restored(result.networks(index)[k]))
             of_network.append(weight / n_folds)
             lam = float(result.reg_lambdas[index])
-            params.append({**result.data.point.params, "reg_lambda": lam})
+            own = result.data.of_fold(k).network_params
+            params.append({**own, "reg_lambda": lam})
     folds = np.repeat(np.arange(n_folds), len(members))
     return Ensemble(tuple(networks), np.array(of_network), tuple(params), folds)
 

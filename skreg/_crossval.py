@@ -41,6 +41,9 @@ class Data:
     given : list
         X and y of the user, for scorers.
     start : {"warm", "cold"}
+    networks : tuple of RegMLPClassifier or RegMLPRegressor, or None
+        The network of each fold, where adaptive factors make them differ from that of
+        all rows, which is `point.network`.
     """
 
     point: Point
@@ -51,11 +54,33 @@ class Data:
     units: Units | None
     given: list
     start: str
+    networks: tuple | None = None
 
     @property
     def is_at_once(self):
         """Whether all folds train in one call."""
-        return self.start == "cold" and self.point.network.device != "cpu"
+        is_alike = self.networks is None
+        return is_alike and self.start == "cold" and self.point.network.device != "cpu"
+
+    def of_fold(self, k):
+        """The same with the network of a fold."""
+        if self.networks is None:
+            return self
+        return replace(self, point=replace(self.point, network=self.networks[k]))
+
+    def with_exponent(self, gamma):
+        """The same as a candidate of `adaptive`."""
+        point, label = self.point, f"adaptive={gamma:g}"
+        label = label if point.label == "network" else f"{point.label}, {label}"
+        params = {**point.params, "adaptive": gamma}
+        return replace(self, point=replace(point, params=params, label=label))
+
+    @property
+    def network_params(self):
+        """Parameters in which the network differs from that of the search."""
+        params = {k: v for k, v in self.point.params.items() if k != "adaptive"}
+        is_adaptive = self.networks is not None
+        return params | ({"penalty": self.point.network.penalty} if is_adaptive else {})
 
     def restored(self, fitted):
         """A network in the user's units."""

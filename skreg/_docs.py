@@ -290,6 +290,16 @@ max_features : int >= 1 or None, default=None
     is chosen and fitted: from `param_grid`, or, where that is None, this network with
     penalties l2 and l1 and those of "auto". Each fold selects its own inputs, so that
     scores are honest; the network on all rows has those on which the folds agree most.
+adaptive : float >= 0 or sequence of float >= 0, default=0.0
+    Exponent gamma of adaptive factors (Zou 2006; of networks, Dinh and Ho 2020), by
+    which a sparse penalty keeps fewer inputs; 0 is none, several are candidates. In a
+    pilot network, input j has outgoing weights of norm r_j, in units of the largest
+    one; its factor in the penalty of the first layer is
+    ``((r_j + 0.001) / 1.001)^-gamma``, times the one that it has there. Inputs that
+    form a group share the root mean square of their r_j. Pilots are networks on the
+    paths without these factors, at the lambda of their best mean score: each fold has
+    one of its own training rows, the final network one of all rows. Not with
+    `max_features` or "auto".
 refit : bool, "folds" or "stack", default=True
     True: fit the chosen network on all data, along the whole path, from which the one
     at the chosen lambda is taken. "folds": predict the mean of the networks of the
@@ -309,7 +319,8 @@ verbose : bool or int, default=False
 
 _OWN_ATTRIBUTES = """\
 best_params_ : dict
-    The choice: values from `param_grid`, and `reg_lambda`.
+    The choice: values from `param_grid`, `reg_lambda`, and, unless that is 0 alone,
+    `adaptive`; the factors are in the `penalty` of `best_estimator_`.
 reg_lambda_ : float
     The chosen lambda. With "auto", in standard units.
 best_score_ : float

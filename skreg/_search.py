@@ -85,6 +85,7 @@ True""",
         selection: str = "best",
         start: str = "warm",
         max_features: int | None = None,
+        adaptive: float | Sequence[float] = 0.0,
         refit: bool | str = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -125,6 +126,7 @@ True""",
         self.selection = selection
         self.start = start
         self.max_features = max_features
+        self.adaptive = adaptive
         self.refit = refit
 
 
@@ -191,6 +193,7 @@ True""",
         selection: str = "best",
         start: str = "warm",
         max_features: int | None = None,
+        adaptive: float | Sequence[float] = 0.0,
         refit: bool | str = True,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -232,6 +235,7 @@ True""",
         self.selection = selection
         self.start = start
         self.max_features = max_features
+        self.adaptive = adaptive
         self.refit = refit
 
     def predict_interval(self, X: Matrix, level: float = 0.9) -> tuple[Array, Array]:

@@ -26,6 +26,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
+from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
@@ -172,6 +173,7 @@ class SearchCV(BaseRegMLP):
             _reporter(self.verbose),
             np.random.RandomState(network.random_state % 2**32),
             listener := _Listener.of(self, *user),
+            exponents=exponents_of(self),
         )
         n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
         for data in candidates:
@@ -179,8 +181,8 @@ class SearchCV(BaseRegMLP):
         if self.max_features is not None:
             plan = plan.with_inputs(candidates[0], network, self.max_features)
         choice = choose(candidates, plan)
-        for data in candidates:
-            data.point.network.set_params(n_jobs=self.n_jobs)
+        for result in choice.results:
+            result.data.point.network.set_params(n_jobs=self.n_jobs)
         attributes, count = _attributes_of(choice), choice.count
         if self.refit:
             attributes |= _networks_of(choice, plan)
@@ -216,6 +218,8 @@ class SearchCV(BaseRegMLP):
                     rows, user = candidates[0].rows, candidates[0].user
             training = prepare(point.network, task, rows, header)
             validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
+            if exponents_of(self) != (0.0,):  # refused before any fit
+                with_adaptive_factors(point.network, np.ones((X.shape[1], 1)), 0)
             data = Data(point, task, header, rows, user, units, given, self.start)
             candidates.append(data)
         losses = {data.task.loss.name for data in candidates}
@@ -243,6 +247,10 @@ class SearchCV(BaseRegMLP):
                 self,
                 "refit",
                 "True or False with max_features, as each fold selects its own inputs",
+            )
+        if exponents_of(self) != (0.0,) and self._is_auto:
+            raise validation.parameter_error(
+                self, "adaptive", "0 with param_grid='auto' or max_features"
             )
         if self.reg_lambdas is not None:
             validation.check_reg_lambdas(self.reg_lambdas)
@@ -359,7 +367,10 @@ class SearchCV(BaseRegMLP):
                 f"refit={self.refit!r} has kept {len(self.estimators_)} networks, of "
                 "which predictions are the mean: see estimators_."
             )
-        return self._as_network(self.fitted_, self.best_params_)
+        params = dict(self.best_params_)
+        if params.pop("adaptive", 0):
+            params["penalty"] = clone(self.path_.estimator.penalty, safe=False)
+        return self._as_network(self.fitted_, params)
 
     @property
     def estimators_(self) -> list[BaseRegMLP]:
