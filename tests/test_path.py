@@ -837,7 +837,7 @@ def test_parameters_are_those_of_the_network():
         (RegMLPRegressorCV, RegMLPRegressor),
     ):
         own = {"param_grid", "reg_lambdas", "eps", "cv", "selection", "start", "refit"}
-        own |= {"max_features"}
+        own |= {"max_features", "adaptive"}
         params = search().get_params()
         assert (
             set(params)
