@@ -1,6 +1,7 @@
 """What all displays share: panels, colors, axes, legends, and checks of arguments."""
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
@@ -143,6 +144,16 @@ def lambda_axis(ax, reg_lambdas, chosen):
         ax.set_xscale("symlog", linthresh=positive.min())
         ax.set_xlim(-0.2 * positive.min(), 1.5 * positive.max())
     ax.set_xlabel("regularization strength λ (reg_lambda)", labelpad=0)
+
+
+def score_name_of(estimator):
+    """Label of the axis of the scores of a fitted search."""
+    scoring = getattr(estimator, "scoring", None)
+    if scoring == "loss" or (scoring is None and getattr(estimator, "_is_auto", False)):
+        return "minus loss"
+    if scoring is None:
+        return "accuracy" if is_classifier(estimator) else "R²"
+    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
 
 
 def check(name, value, is_allowed, allowed):

@@ -1,4 +1,4 @@
-"""Links from the HTML form of estimators, in notebooks, to their documentation."""
+"""HTML forms in notebooks: links to the documentation, and tables."""
 
 # The site that docs/ becomes; the same address as under [project.urls] in pyproject.
 DOCUMENTATION = "https://skreg.readthedocs.io/en/stable"
@@ -15,3 +15,14 @@ class DocumentationLinks:
     _doc_link_template = (
         DOCUMENTATION + "/api/generated/{estimator_module}.{estimator_name}.html"
     )
+
+
+class Table(str):
+    """Text of a table, a header above rows with a name each, that notebooks draw."""
+
+    def _repr_html_(self):
+        head, *rows = (line.split() for line in self.splitlines())
+        head = "".join(f"<th>{name}</th>" for name in ("", *head))
+        cells = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><tr>{head}</tr>{body}</table>"

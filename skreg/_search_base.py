@@ -37,6 +37,7 @@ from skreg._fitted import as_estimator
 from skreg._numbers import as_float, is_boolean, is_integer
 from skreg._path import RegMLPPath, warn_unconverged
 from skreg._points import points_of
+from skreg._repr import Table
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread, threads_of_tasks
@@ -387,7 +388,7 @@ class SearchCV(BaseRegMLP):
         str
             Lines for "best" and "1se" of the chosen candidate, as of glmnet: lambda,
             mean score, its standard error, and mean numbers of inputs and hidden units
-            over the folds.
+            over the folds. Notebooks show it as a table.
 
         Examples
         --------
@@ -418,7 +419,7 @@ class SearchCV(BaseRegMLP):
             lines.append(
                 f"{name:4}" + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths))
             )
-        return "\n".join(lines)
+        return Table("\n".join(lines))
 
     def score(
         self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None

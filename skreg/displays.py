@@ -6,8 +6,8 @@ arrays alone, again, and on other axes. Only `plot` imports matplotlib.
 """
 
 import numpy as np
-from sklearn.base import is_classifier
 
+from skreg._choice_display import ChoiceDisplay
 from skreg._drawing import (
     BLUE,
     GRAY,
@@ -23,6 +23,7 @@ from skreg._drawing import (
     curve_style,
     lambda_axis,
     log_axis,
+    score_name_of,
 )
 from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
@@ -36,6 +37,7 @@ from skreg.losses import regression_loss
 from skreg.penalties import check_penalty
 
 __all__ = [
+    "ChoiceDisplay",
     "LambdaPathDisplay",
     "LambdaValidationDisplay",
     "LossCurveDisplay",
@@ -72,13 +74,6 @@ def _penalty_names(penalties):
     """Names of the classes, with the parameters where one class occurs twice."""
     names = [type(penalty).__name__ for penalty in penalties]
     return names if len(set(names)) == len(names) else [*map(repr, penalties)]
-
-
-def _score_name(estimator):
-    scoring = getattr(estimator, "scoring", None)
-    if scoring is None:
-        return "accuracy" if is_classifier(estimator) else "R²"
-    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
 
 
 class LambdaPathDisplay(FittedDisplay):
@@ -252,7 +247,7 @@ class LambdaValidationDisplay(FittedDisplay):
             "train_scores": getattr(estimator, "train_scores_", None),
             "std_error": estimator.std_errors_,
             "reg_lambda": estimator.reg_lambda_,
-            "score_name": _score_name(estimator),
+            "score_name": score_name_of(estimator),
         }
 
     def _draw(self, ax):
@@ -336,13 +331,14 @@ class LossCurveDisplay(FittedDisplay):
     @staticmethod
     def _read(estimator, options):
         validation = estimator.validation_scores_
+        name = "loss" if estimator.scoring == "loss" else score_name_of(estimator)
         if validation is not None and estimator.scoring == "loss":
             validation = -np.asarray(validation)
         return {
             "data_loss": estimator.data_loss_curve_,
             "penalty": estimator.penalty_curve_,
             "validation": validation,
-            "validation_name": f"validation {_score_name(estimator)}",
+            "validation_name": f"validation {name}",
         }
 
     def _draw(self, ax):

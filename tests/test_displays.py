@@ -18,6 +18,7 @@ from skreg import (
     reg_mlp_path,
 )
 from skreg.displays import (
+    ChoiceDisplay,
     LambdaPathDisplay,
     LambdaValidationDisplay,
     LossCurveDisplay,
@@ -78,7 +79,11 @@ def one_of_each():
     matrices = [np.array([[0.0, 1.0], [-2.0, 0.5]]), np.array([[1.0], [0.0]])]
     functions = np.array([[[1.0, 0.0, 1.0]], [[-1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
     steps = np.array([[[1.0, 0.5, 0.0], [1.0, 0.0, 0.0], [1.0, 0.9, 0.8]]])
+    choice = ("l1", "l2"), [LAMBDAS, LAMBDAS / 2], [SCORES, SCORES - 0.1], [3.0, 1.0]
+    chosen = {"chosen": 0, "reg_lambda": 0.1}
     return [
+        (ChoiceDisplay(*choice, **chosen), 2),
+        (ChoiceDisplay(*choice, **chosen, frequencies=[1.0, 0.5]), 3),
         (LambdaPathDisplay(LAMBDAS, curves, reg_lambda=0.1), 1),
         (LambdaValidationDisplay(LAMBDAS, SCORES, SCORES + 0.1), 1),
         (LossCurveDisplay([3.0, 2.0], [0.0005, 0.6], validation=[0.1, 0.2]), 1),
@@ -235,7 +240,13 @@ def test_docstrings_follow_numpydoc(name):
 
 over_fitted_displays = pytest.mark.parametrize(
     "display",
-    [LambdaPathDisplay, LambdaValidationDisplay, LossCurveDisplay, WeightsDisplay],
+    [
+        ChoiceDisplay,
+        LambdaPathDisplay,
+        LambdaValidationDisplay,
+        LossCurveDisplay,
+        WeightsDisplay,
+    ],
 )
 
 
@@ -443,6 +454,83 @@ def test_validation_refuses_what_does_not_fit():
         LambdaValidationDisplay(LAMBDAS, SCORES, std_error=[0.1])
     with pytest.raises(ValueError, match="`scores` must be finite for at least one"):
         LambdaValidationDisplay(LAMBDAS, [np.nan] * 3)
+
+
+# ChoiceDisplay -----------------------------------------------------------------------
+
+
+def test_choice_of_one_point_is_that_of_the_search(plt, frame):
+    model = search(frame)
+    display = ChoiceDisplay.from_estimator(model)
+    assert display.labels == ["network"]
+    assert_array_equal(display.reg_lambdas[0], model.reg_lambdas_)
+    assert_allclose(display.mean_scores[0], model.mean_scores_)
+    assert_allclose(display.std_errors[0], model.std_errors_)
+    assert_allclose(display.times[0], 3 * model.cv_results_["mean_fit_time"].sum())
+    star = lines(display.ax_[0])[f"chosen, λ = {model.reg_lambda_:.3g}"]
+    assert_allclose(star.get_xydata(), [[model.reg_lambda_, model.best_score_]])
+    kept = [network.selected_features_ for network in model.estimators_]
+    assert_array_equal(display.frequencies, np.mean(kept, axis=0))
+    assert display.names == ["age", "bmi"]
+
+
+def test_choice_without_refit_shows_no_inputs(plt, frame):
+    display = ChoiceDisplay.from_estimator(search(frame, refit=False))
+    assert display.frequencies is None
+    assert len(display.ax_) == 2
+
+
+def test_choice_of_a_grid_has_a_curve_per_candidate(plt, frame):
+    model = search(frame, param_grid={"penalty": ["l1", "l2"]}, refit="folds")
+    display = ChoiceDisplay.from_estimator(model)
+    assert display.labels == ["penalty='l1'", "penalty='l2'"]
+    assert (
+        display.labels[display.chosen] == f"penalty={model.best_params_['penalty']!r}"
+    )
+    together = np.concatenate(display.mean_scores)
+    assert_allclose(together, model.cv_results_["mean_test_score"])
+    assert not display.dropped.any()
+
+
+@pytest.mark.parametrize("most_rows", [5000, 50])
+def test_choice_of_a_race_marks_the_dropped(plt, frame, monkeypatch, most_rows):
+    """After a race on a part of the rows, the dropped have neither scores nor times."""
+    monkeypatch.setattr("skreg._race.MOST_ROWS", most_rows)
+    X, y = frame
+    rows = X, np.abs(y)  # beyond linear networks
+    model = search(rows, param_grid="auto", refit="stack")
+    display = ChoiceDisplay.from_estimator(model)
+    assert display.labels == list(model.race_["params"])
+    assert_array_equal(display.dropped, model.race_["dropped"])
+    assert display.dropped.any()
+    assert not display.dropped[display.chosen]
+    assert display.score_name == "minus loss"
+    assert_allclose(display.mean_scores[display.chosen], model.mean_scores_)
+    for k in np.flatnonzero(display.dropped):
+        assert f"{display.labels[k]} (dropped)" in legend_texts(display.ax_[-1])
+        assert np.isnan(display.times[k]) == (most_rows < 60)
+        assert np.isnan(display.std_errors[k]).all()  # of one fold
+
+
+def test_choice_draws_the_inputs_that_are_selected_most_often(plt):
+    choice = ["l1"], [LAMBDAS], [SCORES], [1.0]
+    shares = np.arange(20) / 20
+    options = {"chosen": 0, "reg_lambda": 1.0, "frequencies": shares}
+    panel = ChoiceDisplay(*choice, **options).plot().ax_[2]
+    drawn = [text.get_text() for text in panel.get_yticklabels()]
+    assert drawn == [str(k) for k in range(19, 7, -1)]
+
+
+def test_choice_refuses_what_does_not_fit():
+    choice = ["l1"], [LAMBDAS], [SCORES]
+    with pytest.raises(ValueError, match="`reg_lambda` must be a value of the chosen"):
+        ChoiceDisplay(*choice, [1.0], chosen=0, reg_lambda=7.0)
+    with pytest.raises(ValueError, match=r"`chosen` must be in \[0, 0\]; got 1"):
+        ChoiceDisplay(*choice, [1.0], chosen=1, reg_lambda=0.1)
+    with pytest.raises(ValueError, match="`times` must have shape"):
+        ChoiceDisplay(*choice, [1.0, 2.0], chosen=0, reg_lambda=0.1)
+    with pytest.raises(ValueError, match=r"`len\(scores\)` must be 1, one per cand"):
+        ChoiceDisplay(["l1"], [LAMBDAS], [], [1.0], chosen=0, reg_lambda=0.1)
 
 
 # LossCurveDisplay --------------------------------------------------------------------

@@ -46,7 +46,7 @@ LAYERS = [
     {"_training"},
     {"_export", "_base", "_mlp"},
     {"_grid", "_walk", "_path"},  # and whatever else builds on the estimators
-    {"_drawing", "displays"},
+    {"_drawing", "_choice_display", "displays"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

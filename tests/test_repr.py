@@ -11,7 +11,7 @@ from sklearn.utils.fixes import parse_version
 
 import skreg
 from skreg import penalties
-from skreg._repr import DOCUMENTATION, DocumentationLinks
+from skreg._repr import DOCUMENTATION, DocumentationLinks, Table
 
 ESTIMATORS = [
     skreg.RegMLPClassifier,
@@ -60,3 +60,10 @@ def test_pages_exist_for_all_public_objects():
         names = importlib.import_module(module).__all__
         missing = {name for name in names if name not in listed and name not in text}
         assert not missing, module
+
+
+def test_tables_are_text_that_notebooks_draw():
+    table = Table("      size\nbest     3\n1se      2")
+    assert table == "      size\nbest     3\n1se      2"
+    cells = re.findall(r"<t[hd]>([^<]*)<", table._repr_html_())
+    assert cells == ["", "size", "best", "3", "1se", "2"]
