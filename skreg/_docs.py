@@ -369,15 +369,15 @@ one BLAS thread each. A piece by which a grid is extended is a path of its own.
 ``param_grid="auto"`` compares, in inputs and targets of mean 0 and variance 1 (sparse
 inputs are not centered; the result is that of the data as they are):
 
-====  =============  ========  =======  ====================================
-      hidden layers  units     penalty  solver
-====  =============  ========  =======  ====================================
-1     (64, 64)       silu      l1       adam, batches of 32, rate 3e-3, 60
-                                        epochs; not below 100 rows
-2     (32,) or (16,) tanh      l2       lbfgs; 32 units for classes
-3     ()                       l2       lbfgs
-4     ()                       l1       lbfgs
-====  =============  ========  =======  ====================================
+====  ==============  ========  =======  ===================================
+      hidden layers   units     penalty  solver
+====  ==============  ========  =======  ===================================
+1     (64, 64)        silu      l1       adam, batches of 32, rate 3e-3, 60
+                                         epochs; not below 100 rows
+2     (32,) or (16,)  tanh      l2       lbfgs; 32 units for classes
+3     ()                        l2       lbfgs
+4     ()                        l1       lbfgs
+====  ==============  ========  =======  ===================================
 
 After the first fold it drops candidates whose loss on the held-out rows, each at its
 best lambda, exceeds the best one's by more than 2 standard errors of the paired
@@ -396,6 +396,7 @@ def search_docstring(summary, base, network, example):
     for own in (_SCORING, _VERBOSE):
         name = own.split(" :")[0]
         kept = [own if e.startswith(f"{name} :") else e for e in kept]
+    kept = [re.sub(r" \[\d+\]_", "", e) for e in kept]  # references are not shown
     objective = start.partition("\n\n")[2]
     sections = {
         "Parameters": "\n".join([*kept, _OWN_PARAMETERS]),
