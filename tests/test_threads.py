@@ -592,6 +592,15 @@ def test_threaded_fits_in_threads_of_python():
     assert [fit.coefs_[0].tobytes() for fit in fits] == [expected] * 4
 
 
+@pytest.fixture
+def interruptible():
+    """Python's answer to SIGINT, which processes in the background do not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_threaded_fit(monkeypatch):
     seen, train = [], _compiled.train
 
