@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -50,8 +50,8 @@ EXACT = {
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@pytest.fixture(scope="module")
-def client():
+@contextmanager
+def two_workers():
     """Client of two worker processes."""
     with (
         distributed.LocalCluster(
@@ -62,6 +62,19 @@ def client():
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    with two_workers() as client:
+        yield client
+
+
+@pytest.fixture
+def mortal_client():
+    """One whose workers a test may kill: not all of them come back in time."""
+    with two_workers() as client:
         yield client
 
 
@@ -602,14 +615,6 @@ def in_time(call, *args):
         pool.shutdown(wait=False)
 
 
-def wait_for_both(client):
-    """Return once two workers are there; a nanny starts dead ones again."""
-    deadline = time.monotonic() + 100
-    while len(client.nthreads()) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def kill_a_worker(client):
     os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
 
@@ -637,27 +642,27 @@ def before_call(monkeypatch, owner, name, number, act):
     ],
     ids=["set-up", "evaluation", "before an epoch", "epoch", "results of an epoch"],
 )
-def test_a_fit_survives_a_worker(client, monkeypatch, solver, owner, name, number):
-    wait_for_both(client)
+def test_a_fit_survives_a_worker(
+    mortal_client, monkeypatch, solver, owner, name, number
+):
     X, y, s = make_data("values")
-    kwargs = {**EXACT, "solver": solver, "max_iter": 6, "client": client}
+    kwargs = {**EXACT, "solver": solver, "max_iter": 6, "client": mortal_client}
     quiet = DaskRegMLPRegressor((5,), **kwargs).fit(*chunked(X, y, s))
     monkeypatch.setattr(_epochs, "_FETCH", 1.0)
-    before_call(monkeypatch, owner, name, number, lambda: kill_a_worker(client))
+    before_call(monkeypatch, owner, name, number, lambda: kill_a_worker(mortal_client))
     model = DaskRegMLPRegressor((5,), **kwargs)
     in_time(model.fit, *chunked(X, y, s))
     np.testing.assert_allclose(model.loss_curve_, quiet.loss_curve_, rtol=1e-9)
 
 
-def test_predictions_survive_a_worker(client):
-    wait_for_both(client)
+def test_predictions_survive_a_worker(mortal_client):
     X, y, _ = make_data("classes")
     dX, dy = chunked(X, y)
-    model = DaskRegMLPClassifier((5,), client=client, **EXACT).fit(dX, dy)
-    lazy = client.persist(model.predict(dX))
+    model = DaskRegMLPClassifier((5,), client=mortal_client, **EXACT).fit(dX, dy)
+    lazy = mortal_client.persist(model.predict(dX))
     distributed.wait(lazy)
-    kill_a_worker(client)
-    values = in_time(client.gather, client.compute(lazy))
+    kill_a_worker(mortal_client)
+    values = in_time(mortal_client.gather, mortal_client.compute(lazy))
     np.testing.assert_array_equal(values, model.to_local().predict(X))
 
 
@@ -679,7 +684,6 @@ def test_a_lost_scheduler_ends_the_fit_with_a_clear_error(monkeypatch):
 
 
 def test_two_fits_at_once_end_as_one_by_one(client):
-    wait_for_both(client)
     X, y, s = make_data("classes")
     kwargs = {**EXACT, "solver": "adam", "max_iter": 4, "client": client}
     alone = DaskRegMLPClassifier((5,), **kwargs).fit(*chunked(X, y, s))
