@@ -11,8 +11,6 @@ its metric and its tolerances, are free of units.
 
 import numpy as np
 
-# Activations with a(c z) = c a(z) for c > 0: units may be shared by all layers.
-_HOMOGENEOUS = ("identity", "relu", "leaky_relu")
 _ROUNDING = 8 * np.finfo(np.float64).eps  # a spread below this share of the mean is 0
 
 
@@ -134,7 +132,7 @@ class Coordinates:
         self.scale = np.empty(network.n_parameters)
         units = np.ones(network.n_layers + 1)
         units[[0, -1]] = self.input_spread, self.target_spread
-        if network.activation in _HOMOGENEOUS:
+        if network.is_homogeneous:
             units[1:] = typical * np.cumprod(self._balanced(penalties, lam))
         self.imbalance = float((units[1:] / units[:-1]).max() / self.weight_unit)
         for layer in range(network.n_layers):

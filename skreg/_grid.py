@@ -89,10 +89,9 @@ def automatic_ends(problem, twin, theta, eps):
     gradient = twin.data_value_grad(theta)[1].astype(np.float64)
     if not np.isfinite(gradient).all():  # too large even for a singular value
         return np.inf, np.inf
-    weights = _weight_gradient(twin, theta)
+    weights = _centered_weights(twin, gradient)
     if _is_rounding(twin, weights):
         return eps, 1.0
-    gradient[: twin.network.n_weights] = weights.ravel()
     try:
         penalty.validate(shape)
         top = max(
@@ -117,12 +116,17 @@ def automatic_ends(problem, twin, theta, eps):
 
 
 def _weight_gradient(problem, theta):
-    """Gradient of a linear model's data term in the weights, as a matrix.
+    """Gradient of a linear model's data term in the weights; see below."""
+    gradient = problem.data_value_grad(theta)[1].astype(np.float64)
+    return _centered_weights(problem, gradient)
+
+
+def _centered_weights(problem, gradient):
+    """The weights' part of a linear model's gradient, as a matrix, changed in place.
 
     Intercepts that are free follow the weights, so that the prediction at the mean
     input stays: where they are optimal this changes rounding alone.
     """
-    gradient = problem.data_value_grad(theta)[1].astype(np.float64)
     weights = gradient[problem.network.slices[0]].reshape(problem.network.shapes[0])
     if not problem.penalize_intercepts:
         weights -= np.outer(

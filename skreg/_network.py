@@ -38,6 +38,11 @@ class Network:
         """Whether predictions are differentiable in the parameters."""
         return self.n_layers == 1 or self.activation not in ("relu", "leaky_relu")
 
+    @property
+    def is_homogeneous(self):
+        """Whether the activation satisfies a(c z) = c a(z) for c > 0."""
+        return self.activation in ("identity", "relu", "leaky_relu")
+
     @cached_property
     def shapes(self):
         """Shape (n_in, n_out) of each weight matrix."""

@@ -377,8 +377,8 @@ def equivalent_lambda(problem, lam):
         None where layers are not alike in that way, or one has no penalty.
     """
     penalties = problem.penalties
-    is_homogeneous = problem.network.activation in ("identity", "relu", "leaky_relu")
-    if not is_homogeneous or problem.penalize_intercepts or not all(lam > 0):
+    network = problem.network
+    if not network.is_homogeneous or problem.penalize_intercepts or not all(lam > 0):
         return None
     if any(penalty is None or penalty.degree is None for penalty in penalties):
         return None

@@ -200,11 +200,8 @@ class Walk:
         return fits
 
     def _best_start(self, lam, n_init):
-        training, network, per_layer = (
-            self.training,
-            self.problem.network,
-            self._per_layer(lam),
-        )
+        training, network = self.training, self.problem.network
+        per_layer = self._per_layer(lam)
         starts = [training.start(per_layer)]
         for _ in range(n_init - 1):
             theta = network.initial_theta(training.rng, training.dtype)

@@ -1,6 +1,7 @@
 """Penalties on blocks of parameters, and as the compiled core knows them."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -54,10 +55,8 @@ class PenaltySum:
     """
 
     def __init__(self, terms, slices):
+        self._terms, self._slices = terms, slices
         self._rule, self._others = compile_rule(terms, slices)
-        # RMSProp whose statistics stay what they are: a step in a given metric.
-        code = METHODS["rmsprop"].code
-        self._metric_rule = compile_rule(terms, slices, code, (0.0, 0.0, 1.0, 0.0))[0]
         self._nothing = np.zeros(slices[-1].stop)
 
     def value(self, theta):
@@ -65,6 +64,12 @@ class PenaltySum:
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
             value = self._rule.penalty_value(theta)
             return value + sum(term.value(theta) for term in self._others)
+
+    @cached_property
+    def _metric_rule(self):
+        """RMSProp whose statistics stay what they are: a step in a given metric."""
+        code, hyper = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
+        return compile_rule(self._terms, self._slices, code, hyper)[0]
 
     def prox(self, theta, step, metric=None):
         """Minimizer z of sum M (z - theta)^2 / (2 step) + sum at z, all terms proximal.
