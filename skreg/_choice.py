@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skreg import _race
+from skreg import _race, _spread
 from skreg._adaptive import with_adaptive_factors
 from skreg._crossval import (
     fit_folds,
@@ -233,20 +233,44 @@ def _run_folds(jobs, plan, splits, folds):
         for j, (data, _) in enumerate(jobs)
         if k == folds[0] or not data.is_at_once
     ]
-    done = plan.run((_run_some, *jobs[j], plan, splits, some) for j, some in calls)
+    done = _run_calls([(*jobs[j], splits, some) for j, some in calls], plan)
     scores = [[] for _ in jobs]
     for (j, _), part in zip(calls, done):
         scores[j] += part
     return scores
 
 
-def _run_some(data, grid, plan, splits, folds):
-    parts = [splits[k] for k in folds]
+def _run_calls(calls, plan):
+    """Scores of the folds of each ``(data, grid, splits, folds)``."""
+    if not _spread.is_active():
+        return plan.run((_run_some, plan, *call) for call in calls)
+    done = _spread.run(plan.n_jobs, (_fit_call(plan, *call) for call in calls))
+    for (data, _, splits, folds), every in zip(calls, done):
+        _tell(plan, data, splits, folds, every)
+    return done
+
+
+def _run_some(plan, data, grid, splits, folds):
+    fit, *args = _fit_call(plan, data, grid, splits, folds)
+    every = fit(*args)
+    _tell(plan, data, splits, folds, every)
+    return every
+
+
+def _fit_call(plan, data, grid, splits, folds):
+    """The call that returns the scores, with nothing in it that can not travel."""
     inputs = plan.inputs_of_folds
     if inputs is not None:
         inputs = [inputs[k] for k in folds]
-    data = data.of_fold(folds[0])  # several at once are alike
-    every = fit_folds(data, grid, plan.scorer_params, parts, inputs)
+    own = data.of_fold(folds[0])  # several at once are alike
+    if plan.scorer_params is None:
+        own = replace(own, given=None)
+    parts = [splits[k] for k in folds]
+    return fit_folds, own, grid, plan.scorer_params, parts, inputs
+
+
+def _tell(plan, data, splits, folds, every):
+    """Tell of paths on folds that are done."""
     for k, scores in zip(folds, every):
         n, line = len(scores.reg_lambdas), "no score"
         if not np.isnan(scores.test).all():
@@ -258,8 +282,7 @@ def _run_some(data, grid, plan, splits, folds):
             f"{scores.fit_time.sum():.1f} s"
         )
         if plan.hear is not None:
-            plan.hear(data, splits[k][0], k, scores)
-    return every
+            plan.hear(data.of_fold(k), splits[k][0], k, scores)
 
 
 def _extended(results, plan):

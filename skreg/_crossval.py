@@ -371,7 +371,8 @@ def fixed(reg_lambdas, is_linear):
 def in_parallel(n_jobs, calls):
     """Results of calls ``(function, *args)``, in their order.
 
-    They run in threads, whatever the backend: the compiled core releases the GIL.
+    They run in threads, whatever the backend: the compiled core releases the GIL. For
+    workers of a cluster there is `_spread.run`.
     """
     calls = list(calls)
     if n_jobs is not None and n_jobs > 0:

@@ -13,10 +13,16 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
 
-from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
+from skreg import (
+    RegMLPClassifier,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+    reg_mlp_path,
+)
 from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
 from skreg._optimizers import Optimizer
@@ -394,6 +400,46 @@ def test_refit_on_the_support_is_the_local_one(client):
     again = model.refit_on_support(*chunked(X, y, s))
     local = model.to_local().refit_on_support(X, y, s)
     np.testing.assert_allclose(again.coefs_[0], local.coefs_[0], rtol=1e-6)
+
+
+# Searches of arrays in memory --------------------------------------------------------
+
+
+def test_a_search_of_arrays_sends_them_to_the_workers_once(client, monkeypatch, capsys):
+    tcp = pytest.importorskip("distributed.comm.tcp")
+    n_bytes, write = [], tcp.TCP.write
+
+    async def counted(*args, **kwargs):
+        n_bytes.append(await write(*args, **kwargs))
+        return n_bytes[-1]
+
+    monkeypatch.setattr(tcp.TCP, "write", counted)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 100))
+    y = X[:, 0] + rng.standard_normal(2000)
+    search = RegMLPRegressorCV(
+        (),
+        penalty="l1",
+        solver="lbfgs",
+        reg_lambdas=[0.01, 0.1],
+        param_grid={"loss": ["squared_error", "huber"]},
+        cv=6,
+        scoring=lambda model, X, y: -np.abs(model.predict(X) - y).mean(),
+        verbose=1,
+    )
+    local = clone(search).fit(X, y)
+    lines = sorted(
+        line.rpartition(",")[0] for line in capsys.readouterr().out.split("\n")
+    )
+    n_bytes.clear()  # of heartbeats
+    with parallel_config(backend="dask"):
+        search.fit(X, y)
+    np.testing.assert_array_equal(search.scores_, local.scores_)
+    np.testing.assert_array_equal(search.coefs_[0], local.coefs_[0])
+    found = capsys.readouterr().out.split("\n")
+    assert sorted(line.rpartition(",")[0] for line in found) == lines
+    # X goes to the scheduler, and from there to a worker; 12 fits in all.
+    assert 2 * X.nbytes <= sum(n_bytes) < 3 * X.nbytes
 
 
 # Sockets of the workers --------------------------------------------------------------
