@@ -16,6 +16,7 @@ from skl2onnx.common.data_types import (
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 from skl2onnx.common.utils import check_input_and_output_numbers
 
+from skreg._ensemble import Ensemble
 from skreg._export import is_multilabel, used_inputs
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
@@ -35,9 +36,10 @@ _CLASSIFIER_OPTIONS = {
 def register():
     """Teach skl2onnx the estimators of skreg.
 
-    Covers all activations, losses and targets, float32 and float64, and networks that
-    `compact` and `refit_on_support` return, which read a part of the inputs. The input
-    type of the ONNX model sets the precision of its arithmetic and of its outputs.
+    Covers all activations, losses and targets, float32 and float64, networks that
+    `compact` and `refit_on_support` return, which read a part of the inputs, and the
+    means of networks of ``refit="folds"`` and ``refit="stack"``. The input type of the
+    ONNX model sets the precision of its arithmetic and of its outputs.
 
     See Also
     --------
@@ -143,7 +145,10 @@ class _Graph:
         return out
 
     def raw(self, model, x):
-        """Raw predictions of a fitted network on the tensor x."""
+        """Raw predictions of a fitted network, or mean of networks, on the tensor x."""
+        if isinstance(model.fitted_, Ensemble):
+            raws = [self.raw(network, x) for network in model.estimators_]
+            return self.mean_raw(raws, model.fitted_.weights, model.out_activation_)
         used = used_inputs(model)
         if used is not None:
             x = self.node("Gather", x, self.indices(used), axis=1)
@@ -153,6 +158,39 @@ class _Graph:
             x = self.node("MatMul", x, self.constant(W))
             x = self.node("Add", x, self.constant(b))
         return x
+
+    def mean_raw(self, raws, weights, out_activation):
+        """Raw prediction of the weighted mean of predictions."""
+        if out_activation == "identity":
+            terms = [
+                self.node("Mul", f, self.constant(w)) for f, w in zip(raws, weights)
+            ]
+            return self.node("Sum", *terms)
+        if out_activation == "exp":
+            return self.log_mean(raws, weights)
+        if out_activation == "softmax":
+            logs = [self.node("LogSoftmax", f, axis=1) for f in raws]
+            return self.log_mean(logs, weights)
+        no = [self.log_sigmoid(f) for f in (self.node("Neg", f) for f in raws)]
+        yes = [self.log_sigmoid(f) for f in raws]
+        return self.node("Sub", self.log_mean(yes, weights), self.log_mean(no, weights))
+
+    def log_mean(self, logs, weights):
+        pairs = zip(logs, np.log(weights))
+        return self.log_sum_exp(
+            *(self.node("Add", f, self.constant(w)) for f, w in pairs)
+        )
+
+    def log_sigmoid(self, z):
+        """−log(1 + exp(−z)); onnxruntime has Softplus for float32 only."""
+        negative = self.node("Neg", z)
+        return self.node("Neg", self.log_sum_exp(self.constant(0.0), negative))
+
+    def log_sum_exp(self, *logs):
+        """log Σ exp(log), whose largest term is exp(0): none overflows."""
+        top = self.node("Max", *logs)
+        terms = [self.node("Exp", self.node("Sub", f, top)) for f in logs]
+        return self.node("Add", top, self.node("Log", self.node("Sum", *terms)))
 
     def activation(self, kind, z):
         if kind == "identity":

@@ -56,25 +56,37 @@ def targets():
 TARGETS = targets()
 
 
-def network(target, activation="tanh", **params):
-    y, of_task = TARGETS[target]
-    cls = RegMLPRegressor if "loss" in of_task else RegMLPClassifier
-    settings = {
+def settings(target, activation):
+    """Parameters of a network whose first matrix gets rows of zeros."""
+    return TARGETS[target][1] | {
         "hidden_layer_sizes": (8, 6),
         "activation": activation,
         "penalty": "l1",
-        "reg_lambda": 0.003,
         "learning_rate_init": 0.02,
         "batch_size": 20,
         "max_iter": 30,
         "random_state": 0,
     }
-    return cls(**(settings | of_task | params)), y
+
+
+def network(target, activation="tanh", **params):
+    y, of_task = TARGETS[target]
+    cls = RegMLPRegressor if "loss" in of_task else RegMLPClassifier
+    params = settings(target, activation) | {"reg_lambda": 0.003} | params
+    return cls(**params), y
 
 
 def fitted(target, activation="tanh", dtype=np.float64, **params):
     model, y = network(target, activation, **params)
     return model.fit(inputs(dtype), y)
+
+
+def search(target, activation="tanh", **params):
+    """A cross-validation class with a network on each of two folds."""
+    y, of_task = TARGETS[target]
+    cls = RegMLPRegressorCV if "loss" in of_task else RegMLPClassifierCV
+    of_search = {"reg_lambdas": [0.003, 0.01], "cv": 2, "selection": "1se"}
+    return cls(**settings(target, activation) | of_search | params), y
 
 
 def probabilities_or_values(model, X):
@@ -121,6 +133,18 @@ def run_onnx():
     return run
 
 
+def assert_onnx_predicts_the_same(run_onnx, pipeline, X):
+    """Of a pipeline fitted on X, in the precision of X."""
+    options = {"zipmap": False} if is_classifier(pipeline) else {}
+    *labels, values = run_onnx(pipeline, X, pipeline[-1], **options)
+    expected = probabilities_or_values(pipeline, X)
+    assert values.dtype == X.dtype
+    bound = 1e-6 if X.dtype == np.float32 else 1e-12
+    assert relative_error(values, expected) <= bound
+    if labels:
+        assert np.array_equal(labels[0], pipeline.predict(X))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("target", TARGETS)
@@ -130,15 +154,8 @@ def test_onnx_predicts_the_same(run_onnx, target, activation, dtype):
     full = make_pipeline(StandardScaler(), model).fit(X, y)
     small = make_pipeline(full[0], model.compact())
     assert used_inputs(small[-1]) is not None
-    options = {"zipmap": False} if is_classifier(model) else {}
     for pipeline in (full, small):
-        *labels, values = run_onnx(pipeline, X, pipeline[-1], **options)
-        expected = probabilities_or_values(pipeline, X)
-        assert values.dtype == dtype
-        bound = 1e-6 if dtype == np.float32 else 1e-12
-        assert relative_error(values, expected) <= bound
-        if labels:
-            assert np.array_equal(labels[0], pipeline.predict(X))
+        assert_onnx_predicts_the_same(run_onnx, pipeline, X)
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel"])
@@ -194,6 +211,44 @@ def test_onnx_of_a_choice_of_lambda(run_onnx, cls):
     options = {"zipmap": False} if is_classifier(search) else {}
     values = run_onnx(search, X, **options)[-1]
     assert relative_error(values, probabilities_or_values(search, X)) <= 1e-12
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_onnx_of_the_mean_of_the_folds(run_onnx, target, activation, dtype):
+    X = inputs(dtype)
+    model, y = search(target, activation, refit="folds")
+    full = make_pipeline(StandardScaler(), model).fit(X, y)
+    small = make_pipeline(full[0], model.compact())
+    for pipeline in (full, small):
+        assert_onnx_predicts_the_same(run_onnx, pipeline, X)
+    assert len(small[-1].estimators_) == 2
+    assert any(used_inputs(network) is not None for network in small[-1].estimators_)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("target", ["multiclass", "real"])
+def test_onnx_of_a_stack_of_unlike_networks(run_onnx, target, dtype):
+    X, params = inputs(dtype), {"refit": "stack", "cv": 3, "max_iter": 10}
+    grid = [{"activation": ["silu"]}, {"hidden_layer_sizes": [()]}]
+    model, y = search(target, param_grid=grid, **params)
+    pipeline = make_pipeline(StandardScaler(), model).fit(X, y)
+    assert {network.hidden_layer_sizes for network in model.estimators_} == {(), (8, 6)}
+    assert_onnx_predicts_the_same(run_onnx, pipeline, X)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel"])
+def test_onnx_gives_raw_scores_of_a_mean(run_onnx, target):
+    X, (model, y) = inputs(), search(target, refit="folds")
+    model.fit(X, y)
+    # Far from the data as well, where probabilities are 0 and 1.
+    for rows in (X, 1e3 * X):
+        _, raw = run_onnx(model, rows, zipmap=False, raw_scores=True)
+        expected = model.decision_function(rows)
+        if target == "binary":
+            expected = np.c_[-expected, expected]
+        assert relative_error(raw, expected) <= 1e-12
 
 
 def test_onnx_of_a_grid_search(run_onnx):
