@@ -136,6 +136,11 @@ class Fitted:
         return self.per_feature(self._alive[0])
 
     @property
+    def is_constant(self):
+        """Whether no path of weights leads from an input to an output."""
+        return not _prune.fed_units(self.coefs)[-1].any()
+
+    @property
     def importances(self):
         """Norm of the weights that lead from each column of X to an alive unit."""
         norms = np.linalg.norm(self.coefs[0][:, self._alive[1]], axis=1)

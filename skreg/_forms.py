@@ -61,11 +61,10 @@ class Form:
 
         Without a ramp, and where l1 is 0, start and stop are 0 and 1.
         """
-        numbers = [
-            np.reshape(number, (-1, 1))
-            for number in (self.l1, self.l2, *(self.ramp or (0.0, 1.0)))
-        ]
-        rows = np.hstack(np.broadcast_arrays(*numbers)).astype(np.float64)
+        numbers = self.l1, self.l2, *(self.ramp or (0.0, 1.0))
+        rows = np.empty((max(getattr(n, "size", 1) for n in numbers), 4))
+        for column, number in enumerate(numbers):
+            rows[:, column : column + 1] = number
         if self.ramp is not None:
             rows[rows[:, 0] == 0, 2:] = 0.0, 1.0
         return rows

@@ -124,6 +124,19 @@ class OptimizerState:
     average: np.ndarray | None = None
     iterate: np.ndarray | None = None
 
+    def after_epoch(self, n_steps, n_samples, average):
+        """The state after an epoch of so many steps and samples; moments are shared."""
+        return OptimizerState(
+            self.solver,
+            self.moments,
+            self.n_steps + n_steps,
+            self.n_samples + n_samples,
+            self.n_epochs + 1,
+            self.factor,
+            average,
+            self.iterate,
+        )
+
     @classmethod
     def resume(cls, state, solver, optimizer, theta):
         """A state where it fits solver and parameters, else a fresh one."""

@@ -14,11 +14,17 @@ from skreg._engines._compiled import predict_raw
 from skreg._network import Network
 
 
-def alive_units(coefs):
-    """Boolean masks of the used inputs and of the alive units of each later layer."""
+def fed_units(coefs):
+    """Boolean masks of all inputs, and of the units of each layer that they reach."""
     fed = [np.ones(coefs[0].shape[0], dtype=bool)]
     for W in coefs:
         fed.append((W[fed[-1]] != 0).any(axis=0))
+    return fed
+
+
+def alive_units(coefs):
+    """Boolean masks of the used inputs and of the alive units of each later layer."""
+    fed = fed_units(coefs)
     read = [np.ones(coefs[-1].shape[1], dtype=bool)]
     for W in reversed(coefs):
         read.append((W[:, read[-1]] != 0).any(axis=1))

@@ -1,5 +1,6 @@
 """Rows of data: from what a user passes to what an engine reads, in one place."""
 
+import copy
 import sys
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -97,11 +98,8 @@ def read_X_y(estimator, X, y, header=None):
     header : Header
         Of X.
     """
-    reader = estimator
-    if (
-        header is None
-    ):  # scikit-learn's validation writes the header on what it is given
-        reader = type(estimator)(**estimator.get_params(deep=False))
+    # scikit-learn's validation writes the header of X on what it is given.
+    reader = copy.copy(estimator) if header is None else estimator
     numeric = {} if is_classifier(estimator) else {"y_numeric": True}
     X, dtype = _readable(X)
     X, y = validate_data(
@@ -272,7 +270,7 @@ def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):
             "X_val and y_val are only used with early_stopping=True. Got "
             "early_stopping=False."
         )
-    twin = type(estimator)(**estimator.get_params(deep=False))
+    twin = copy.copy(estimator)
     header.write(twin)
     try:
         X = read_X(twin, X_val)

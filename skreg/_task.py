@@ -222,8 +222,10 @@ class Classification(Task):
             y = y if sparse.issparse(y) else np.asarray(y)
         if np.ndim(y) == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=name == "y")
-        kind = type_of_target(y, input_name=name)
-        if kind.startswith("multilabel") != self.is_multilabel:
+        is_matrix = np.ndim(y) > 1
+        if is_matrix != self.is_multilabel or (
+            is_matrix and type_of_target(y, input_name=name) != MULTILABEL
+        ):
             raise ValueError(f"{name} is of another kind than in the first fit.")
         if self.is_multilabel:
             y = y.toarray() if sparse.issparse(y) else np.asarray(y)

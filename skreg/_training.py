@@ -17,13 +17,7 @@ from skreg._matrix import engine_matrix
 from skreg._network import Network
 from skreg._optimizers import Optimizer
 from skreg._problem import Problem
-from skreg._rows import (
-    Header,
-    Rows,
-    read_validation,
-    read_weights,
-    read_X_y,
-)
+from skreg._rows import Header, Rows, read_validation, read_weights, read_X_y
 from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
@@ -262,10 +256,10 @@ def train(
             inputs=inputs,
             is_stream=is_stream,
         )
-        training = replace(training, report=report)
-        fitted = solve(training, estimator)
-        if report is not None:
-            report.end(lambda: fitted)
+        if report is None:
+            return solve(training, estimator)
+        fitted = solve(replace(training, report=report), estimator)
+        report.end(lambda: fitted)
     return fitted
 
 
@@ -656,7 +650,7 @@ def is_null_model(data, fitted):
         return False
     gain = abs(data.null_value - fitted.history.data_loss[-1])
     is_constant = max(gain, penalty) <= _WORSE * null and penalty > 0
-    return is_constant or not fitted.selected.any()
+    return is_constant or fitted.is_constant
 
 
 def loss_in_doubt(training, fitted):
@@ -670,9 +664,11 @@ def loss_in_doubt(training, fitted):
     data, theta = training.problem.data, fitted.theta()
     if isinstance(training.solver, Deterministic):
         return None
-    is_moderate = np.abs(theta).max() <= _MODERATE_WEIGHT
-    is_good = fitted.history.data_loss[-1] <= _level_of_a_constant(data)
-    if is_moderate and (training.is_stream or (is_good and training.solver.ema == 0)):
+    is_good = training.is_stream or (
+        training.solver.ema == 0
+        and fitted.history.data_loss[-1] <= _level_of_a_constant(data)
+    )
+    if is_good and np.abs(theta).max() <= _MODERATE_WEIGHT:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         return training.problem.data_value(theta.astype(data.dtype, copy=False))

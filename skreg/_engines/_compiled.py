@@ -119,10 +119,8 @@ class CompiledRows:
         self.dtype = np.dtype(dtype)
         self._X, self._weights, self._rows = X, weights, rows
         self._targets = targets
-        y = np.ascontiguousarray(targets, self.dtype)
-        s = None if weights is None else np.ascontiguousarray(weights, self.dtype)
-        self._data = Data(X, self.dtype, y, s)
-        y, s = (a if rows is None or a is None else a[rows] for a in (y, s))
+        self._data = Data(X, self.dtype, *self._encoded())
+        y, s = self._training_targets()
         self.n_rows, self.n_targets = y.shape
         self.weight_sum = float(self.n_rows if s is None else s.sum(dtype=np.float64))
         self._offset = loss.mean_constant(y, s)
@@ -130,6 +128,17 @@ class CompiledRows:
         if self.weight_sum > 0:
             self.null_prediction = loss.link(mean_target(y, s, loss, n_outputs))
         self._passes = {}
+
+    def _encoded(self):
+        """Targets and weights of all rows as the core reads them."""
+        y, s = self._targets, self._weights
+        s = None if s is None else np.ascontiguousarray(s, self.dtype)
+        return np.ascontiguousarray(y, self.dtype), s
+
+    def _training_targets(self):
+        """The same of the training rows."""
+        rows = self._rows
+        return (a if rows is None or a is None else a[rows] for a in self._encoded())
 
     def _full_batch(self, network):
         """Buffers of passes over all rows, made once per network."""
@@ -211,19 +220,14 @@ class CompiledRows:
     @cached_property
     def null_value(self):
         """Data term of the network that predicts `null_prediction` everywhere."""
-        X = np.zeros((len(self._targets), 1), self.dtype)
         n_outputs = len(self.null_prediction)
-        rows = CompiledRows(
-            X,
-            self._targets,
-            self._weights,
-            self.loss,
-            n_outputs,
-            self.dtype,
-            self._rows,
-        )
-        theta = np.r_[np.zeros(n_outputs), self.null_prediction].astype(self.dtype)
-        return rows.value(Network((1, n_outputs), "identity"), theta)
+        network = Network((1, n_outputs), "identity")
+        theta = np.zeros(2 * n_outputs, self.dtype)
+        theta[n_outputs:] = self.null_prediction
+        X = np.zeros((self.n_rows, 1), self.dtype)
+        data = Data(X, self.dtype, *self._training_targets())
+        net, scratch, n_threads = self._compile(network, self.n_rows)
+        return self.mean(loss_sum(net, data, theta, scratch, n_threads))
 
     @property
     def input_mean(self):
@@ -304,7 +308,8 @@ class CompiledEpochs:
         if self._python_terms:
             self._batches_per_call = 1
             self._metric = np.empty_like(theta)
-        self._saved = [a.copy() for a in self._arrays()]
+        arrays = self.theta, *self.moments.values()  # which stay where they are
+        self._saved = [(a, a.copy()) for a in arrays]
 
     def run(self, order, rates, n_steps):
         """Train on every row once; return the mean data loss."""
@@ -384,15 +389,12 @@ class CompiledEpochs:
             new = term.penalty.prox(term.of(self.theta), tau_block, term.lam)
             self.theta[term.where] = new.ravel()
 
-    def _arrays(self):
-        return self.theta, *self.moments.values()
-
     def snapshot(self):
         """Remember parameters and moments."""
-        for saved, current in zip(self._saved, self._arrays()):
+        for current, saved in self._saved:
             np.copyto(saved, current)
 
     def restore(self):
         """Return to what `snapshot` has remembered."""
-        for saved, current in zip(self._saved, self._arrays()):
+        for current, saved in self._saved:
             np.copyto(current, saved)

@@ -61,8 +61,10 @@ class PenaltySum:
 
     def value(self, theta):
         """Value at theta."""
+        value = self._rule.penalty_value(theta)
+        if not self._others:
+            return value
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
-            value = self._rule.penalty_value(theta)
             return value + sum(term.value(theta) for term in self._others)
 
     @cached_property

@@ -95,7 +95,7 @@ class Stochastic:
         """
         state = OptimizerState.resume(state, self.solver, self.optimizer, theta0)
         theta0, state = self._resume_average(theta0, state)
-        if self.horizon is None:
+        if self.horizon is None and state.n_epochs:
             state = replace(state, n_epochs=0)
         n_rows = problem.data.n_rows
         terms = problem.terms(lam, self.modes)
@@ -137,13 +137,7 @@ class Stochastic:
                 )
                 n_iter += 1
                 runner.snapshot()
-                state = replace(
-                    state,
-                    n_steps=state.n_steps + len(rates),
-                    n_samples=state.n_samples + problem.data.n_rows,
-                    n_epochs=state.n_epochs + 1,
-                    average=average,
-                )
+                state = state.after_epoch(len(rates), problem.data.n_rows, average)
                 if diverged:
                     status = Status.NON_FINITE
                     break
@@ -175,7 +169,9 @@ class Stochastic:
         user has set weights.
         """
         average, iterate = state.average, state.iterate
-        if self.ema > 0 and average is not None and len(average) == len(theta0):
+        if average is None:
+            return theta0, state
+        if self.ema > 0 and len(average) == len(theta0):
             average, iterate = (a.astype(theta0.dtype) for a in (average, iterate))
             if np.array_equal(network_of(average, iterate), theta0):
                 return iterate, replace(state, average=average)

@@ -95,19 +95,19 @@ class Monitor:
         history : dict of lists
             Receives "validation_scores" where scores are watched.
         """
-        line = f"[{self.label}] Iteration {n_iter}, loss = {loss:.8f}"
+        score = None
         if self.validate is None:
             improves = np.isfinite(loss) and loss <= self.best_loss - self.tol
             self.best_loss = min(self.best_loss, loss)
         else:
             score = self.validate(theta)
             history["validation_scores"].append(score)
-            line += f", validation score = {score:f}"
             improves = np.isfinite(score) and score >= self.best_score + self.tol
             if score > self.best_score:
                 self.best_score, self.best_theta = score, theta.copy()
         if is_due(n_iter, self.verbose):
-            print(line)
+            seen = "" if score is None else f", validation score = {score:f}"
+            print(f"[{self.label}] Iteration {n_iter}, loss = {loss:.8f}{seen}")
         self.count = 0 if improves else self.count + 1
         if self.on_epoch is not None:
             self.is_stopped = bool(self.on_epoch(n_iter, theta, history, self))
