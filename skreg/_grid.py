@@ -16,15 +16,19 @@ _ROUNDING = 4  # of a gradient of the null model, in units of the precision
 
 @dataclass(frozen=True)
 class Grid:
-    """lambda in the order of a path, and the ratio that continues it, or None."""
+    """lambda in the order of a path, and the ratio that continues it, or None.
+
+    What continues it ends where lambda would be infinite.
+    """
 
     values: np.ndarray
     ratio: float | None = None
 
     def __iter__(self):
-        more = range(1, 1 + _MAX_EXTENSION) if self.ratio else ()
-        extension = (self.values[-1] * self.ratio**k for k in more)
-        return map(float, chain(self.values, extension))
+        steps = np.arange(1.0, 1 + _MAX_EXTENSION if self.ratio else 0)
+        with np.errstate(over="ignore"):
+            extension = self.values[-1] * np.float64(self.ratio or 1) ** steps
+        return map(float, chain(self.values, extension[np.isfinite(extension)]))
 
 
 def linear_twin(problem):

@@ -122,10 +122,13 @@ class Result:
 
     @property
     def extension(self):
-        """Grid that continues this one beyond its edge."""
+        """Grid that continues this one beyond its edge, as far as floats go."""
         n = int(np.ceil(_EXTENSION * len(self.grids[0].values)))
         steps = np.arange(1, n + 1) * self.edge
-        values = np.sort(self.reg_lambdas[self.best] * self.ratio**steps)
+        with np.errstate(over="ignore"):
+            values = self.reg_lambdas[self.best] * self.ratio**steps
+        floats = np.finfo(float)
+        values = np.unique(values.clip(floats.tiny, floats.max))
         return Grid(values[::-1] if self.is_linear else values)
 
     def extended(self, grid, folds):

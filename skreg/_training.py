@@ -577,7 +577,7 @@ def warn_after(training, estimator, result, fitted, loss):
         limits += f", max_fun={estimator.max_fun}"
     if status is Status.INTERRUPTED:
         warn("Training interrupted by user.")
-    elif status is Status.NON_FINITE:
+    elif status is Status.NON_FINITE or not np.isfinite(fitted.history.objective[-1]):
         warn(
             "Training diverged; the weights of the best validation score are kept. "
             "Lower 'learning_rate_init' or scale the data.",

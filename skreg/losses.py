@@ -54,14 +54,18 @@ class Loss:
     lowest_included: bool = True
 
     def predict(self, raw):
-        """Apply the output activation to raw predictions of shape (n, k)."""
+        """Apply the output activation to raw predictions of shape (n, k).
+
+        A mean exp(f) beyond all floats is the largest one: the loss of "gamma" is
+        finite there, and scorers refuse infinite predictions.
+        """
         if self.out_activation == "logistic":
             return expit(raw)
         if self.out_activation == "softmax":
             return softmax(raw, axis=1)
         if self.out_activation == "exp":
             with np.errstate(over="ignore"):
-                return np.exp(raw)
+                return np.minimum(np.exp(raw), np.finfo(raw.dtype).max)
         return raw
 
     def mean_constant(self, y, sample_weight):

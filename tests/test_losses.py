@@ -206,10 +206,17 @@ def test_inverse_links_of_extreme_raw_predictions():
     raw = np.array([[-1e4, 1e4]])
     assert_array_equal(BINARY.predict(raw), [[0, 1]])
     assert_array_equal(MULTICLASS.predict(raw), [[0, 1]])
-    assert_array_equal(REGRESSION_LOSSES["poisson"].predict(raw), [[0, np.inf]])
 
 
 # Facts and lookup --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["poisson", "gamma"])
+def test_means_that_no_float_holds_are_the_largest_one(name, dtype):
+    predicted = regression_loss(name).predict(np.array([[1e3], [-1e3]], dtype))
+    assert predicted.dtype == dtype
+    assert_array_equal(predicted, [[np.finfo(dtype).max], [0]])
 
 
 def test_smooth_losses_are_declared():

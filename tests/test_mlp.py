@@ -1029,6 +1029,33 @@ def test_divergence_raises_the_message_of_scikit_learn(regression):
         regressor(solver="sgd", learning_rate_init=1e200).fit(X, y)
 
 
+def test_a_loss_that_is_nan_is_divergence_though_the_weights_are_not():
+    """A prox makes weights 0 that are NaN; the loss of their epoch tells of it."""
+    X = np.array([[-9, -1], [23, -12], [23, 9], [1, -3], [6, 7], [-2, -25]])
+    X = 1e299 * np.vstack([X, [[-8, 19], [-3, 17], [8, 8]]])
+    y = np.array([-10, 9, -1, 1, -5, 2, -18, 7, 3])
+    model = RegMLPRegressor(
+        penalty="group_lasso",
+        penalize_intercepts=True,
+        batch_size=1,
+        max_iter=2,
+        random_state=24297,
+    )
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        model.fit(X, y, [2, 1, 2, 2, 1, 2, 2, 1, 0])
+
+
+def test_divergence_after_the_best_validation_score_is_told():
+    """Also where the weights are finite, but not their loss."""
+    y = np.arange(30) % 3
+    model = RegMLPClassifier(
+        activation="tanh", early_stopping=True, learning_rate_init=1e300, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="diverged.*best validation score"):
+        model.fit(np.zeros((30, 2)), y)
+    assert np.isfinite(model.predict_proba(np.zeros((3, 2)))).all()
+
+
 @pytest.mark.parametrize("solver", [s for s in SOLVERS if s != "lbfgs"])
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_overflow_raises_the_message_of_scikit_learn(regression, solver, loss):

@@ -40,6 +40,7 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
+from skreg._grid import Grid
 from skreg._walk import Walk
 from skreg.penalties import L1, L2, MCP, GroupLasso
 
@@ -961,3 +962,8 @@ def test_notebooks_show_the_table_of_a_path():
     assert re.findall("<th>(.*?)</th>", shown) == list(expected)
     values = np.array(re.findall("<td>(.*?)</td>", shown), float)
     assert_allclose(values.reshape(expected.shape), expected, rtol=1e-5)
+
+
+def test_a_grid_goes_on_as_far_as_floats_do():
+    *values, last = Grid(np.array([1e-200, 1e-50]), 1e150)
+    assert_allclose([*values, last], [1e-200, 1e-50, 1e100, 1e250])

@@ -125,7 +125,8 @@ class Stochastic:
                     shuffle(order)
                 rates = self._rates(state, problem.data.n_rows)
                 data_loss = runner.run(order, rates, state.n_steps)
-                diverged = not np.isfinite(runner.theta).all()
+                # The penalty may make weights that are NaN 0, but not what they cost.
+                diverged = np.isnan(data_loss) or not np.isfinite(runner.theta).all()
                 history["data_loss"].append(data_loss)
                 history["penalty"].append(penalty)
                 average = average_of(state.average, runner.theta, self.ema)

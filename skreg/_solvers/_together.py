@@ -182,7 +182,7 @@ class _Grid:
             )
             theta = network_of(self.averages[k], thetas[i])
             stops = monitor.update(epoch + 1, objective, theta, history)
-            if not is_finite[i]:
+            if np.isnan(losses[i]) or not is_finite[i]:
                 diverged.append(i)
             elif monitor.is_stopped:
                 stopped.append(i)

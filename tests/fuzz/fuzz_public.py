@@ -260,8 +260,9 @@ class Case:
 
     def check_fitted(self, model, X):
         curves = [model.loss_curve_, model.data_loss_curve_, model.penalty_curve_]
-        ends = [curve[-1] for curve in curves]
         # On the way, an objective may have been too large for a float, but never NaN.
+        # Early stopping keeps an earlier network than the last one, and says so.
+        ends = [] if model.early_stopping else [curve[-1] for curve in curves]
         for values in (*model.coefs_, *model.intercepts_, ends):
             if not np.isfinite(values).all() or np.isnan(np.concatenate(curves)).any():
                 self.find("finite", "weights or curves of a fit that returned")
