@@ -1,8 +1,6 @@
 """Neural networks for scikit-learn, with regularization done right."""
 
-import importlib
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 try:
     from skreg import _core as _core
@@ -15,16 +13,13 @@ except ModuleNotFoundError as error:
         "Python in another folder."
     ) from error
 
-from skreg import penalties
+from skreg import displays, penalties
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
 from skreg._recommended import recommended
 from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
 from skreg._stability import StabilitySelection, stability_selection
-
-if TYPE_CHECKING:
-    from skreg import displays
 
 __version__ = version("skreg")
 
@@ -60,9 +55,3 @@ __all__ = [
     "reg_mlp_path",
     "stability_selection",
 ]
-
-
-def __getattr__(name):
-    if name == "displays":
-        return importlib.import_module("skreg.displays")
-    raise AttributeError(f"module 'skreg' has no attribute {name!r}")

@@ -15,6 +15,7 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
+from skreg._repr import html_table, picture
 from skreg._solvers._stopping import is_due
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, is_null_model
@@ -171,14 +172,11 @@ class RegMLPPath(Sequence):
         return {"reg_lambda": self.reg_lambdas, **columns}
 
     def _repr_html_(self):
-        """The table of `to_frame`, for notebooks."""
+        """Picture of the inputs' weights and table of `to_frame`, for notebooks."""
         columns = self._columns()
-        head = "".join(f"<th>{name}</th>" for name in columns)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{value:.6g}</td>" for value in row) + "</tr>"
-            for row in zip(*columns.values())
-        )
-        return f"<p>{self!r}</p><table><tr>{head}</tr>{rows}</table>"
+        rows = ([f"{value:.6g}" for value in row] for row in zip(*columns.values()))
+        shown = picture(self) if len(self) > 1 else ""
+        return f"<p>{self!r}</p>{shown}{html_table(columns, rows)}"
 
 
 def reg_mlp_path(

@@ -388,7 +388,7 @@ class SearchCV(BaseRegMLP):
         str
             Lines for "best" and "1se" of the chosen candidate, as of glmnet: lambda,
             mean score, its standard error, and mean numbers of inputs and hidden units
-            over the folds. Notebooks show it as a table.
+            over the folds. Notebooks show it as a table below a picture of the scores.
 
         Examples
         --------
@@ -419,7 +419,7 @@ class SearchCV(BaseRegMLP):
             lines.append(
                 f"{name:4}" + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths))
             )
-        return Table("\n".join(lines))
+        return Table("\n".join(lines), self)
 
     def score(
         self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None

@@ -30,6 +30,8 @@ from skreg._network import Network
 from skreg._optimizers import Optimizer
 from skreg._path import RegMLPPath
 from skreg._problem import Problem
+from skreg._repr import draw
+from skreg._search_base import SearchCV
 from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._stochastic import Stochastic
 from skreg._solvers._stopping import Monitor
@@ -276,6 +278,16 @@ class LambdaValidationDisplay(FittedDisplay):
         ax.set_title("may underfit →", loc="right", fontsize="small")
         others = [line for line in ax.lines if line.get_label()[0] != "_"]
         add_legend(ax, [*ax.containers, *others])
+
+
+@draw.register
+def _(path: RegMLPPath, ax):
+    LambdaPathDisplay.from_estimator(path, ax=ax)
+
+
+@draw.register
+def _(search: SearchCV, ax):
+    LambdaValidationDisplay.from_estimator(search, ax=ax)
 
 
 def _mean_and_error(scores, std_error, n):

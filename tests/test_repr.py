@@ -1,12 +1,18 @@
 """The HTML form of estimators links to their pages, and explains parameters."""
 
+import base64
 import importlib
 import inspect
+import io
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn import __version__
+from sklearn.datasets import load_diabetes
+from sklearn.preprocessing import scale
 from sklearn.utils.fixes import parse_version
 
 import skreg
@@ -67,3 +73,38 @@ def test_tables_are_text_that_notebooks_draw():
     assert table == "      size\nbest     3\n1se      2"
     cells = re.findall(r"<t[hd]>([^<]*)<", table._repr_html_())
     assert cells == ["", "size", "best", "3", "1se", "2"]
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """What notebooks show as pictures: a path, and the summary of a search."""
+    X, y = load_diabetes(return_X_y=True)
+    X, y = scale(X), scale(y)
+    params = {"penalty": "l1", "solver": "lbfgs"}
+    path = skreg.reg_mlp_path(skreg.RegMLPRegressor((), **params), X, y, reg_lambdas=4)
+    search = skreg.RegMLPRegressorCV((), **params, reg_lambdas=4, cv=2, refit=False)
+    return {"path": path, "summary": search.fit(X, y).summary()}
+
+
+@pytest.mark.parametrize("name", ["path", "summary"])
+def test_notebooks_show_a_picture_above_the_table(shown, name):
+    image = pytest.importorskip("matplotlib.image")
+    html = shown[name]._repr_html_()
+    png = re.search(r'<img alt=".+?" src="data:image/png;base64,(.*?)">', html)
+    pixels = image.imread(io.BytesIO(base64.b64decode(png[1])))
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 100
+    assert html.index("<table>") >= png.end()
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()  # notebooks would show it again
+
+
+@pytest.mark.parametrize("name", ["path", "summary"])
+def test_without_matplotlib_the_table_is_left(shown, name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    html = shown[name]._repr_html_()
+    assert "<table>" in html and "<img" not in html
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_paths_without_curves_are_tables(shown, n):
+    assert "<img" not in shown["path"][:n]._repr_html_()
