@@ -104,6 +104,10 @@ class Result:
         """Those of all folds at one lambda."""
         return [fold.networks[index] for fold in self.folds]
 
+    def is_null(self, index):
+        """Whether the networks of all folds predict a constant at one lambda."""
+        return all(network.is_constant for network in self.networks(index))
+
     # Extension of the grid -----------------------------------------------------------
 
     @property
@@ -117,8 +121,7 @@ class Result:
         lam = self.reg_lambdas[self.best]
         if lam == self.reg_lambdas.min():
             return -1
-        is_null = all(n.n_nonzero == 0 for n in self.networks(self.best))
-        return int(lam == self.reg_lambdas.max() and not is_null)
+        return int(lam == self.reg_lambdas.max() and not self.is_null(self.best))
 
     @property
     def extension(self):

@@ -9,6 +9,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
@@ -189,6 +190,17 @@ def test_an_end_where_the_best_stays_is_reported(regression):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.set_params(reg_lambdas=[0.1, 1.0]).fit(X, y)  # the user's own grid
+
+
+@pytest.mark.parametrize("refit", [True, False, "folds"])
+def test_a_chosen_constant_is_told(refit):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    search = RegMLPRegressorCV(
+        (), penalty="l1", solver="lbfgs", selection="1se", refit=refit
+    )
+    with pytest.warns(ConvergenceWarning, match="constant.*by a standard error"):
+        search.fit(X, y)
 
 
 # Folds kept --------------------------------------------------------------------------

@@ -43,6 +43,9 @@ CALLS = {
     "search in a pipeline": lambda: make_pipeline(
         RegMLPRegressorCV(3, solver="lbfgs", reg_lambdas=[0.1], cv=2, **SHORT)
     ).fit(X, Y),
+    "search that finds a constant": lambda: RegMLPRegressorCV(
+        3, penalty="l1", solver="lbfgs", reg_lambdas=[1e3], cv=2
+    ).fit(X, Y),
     "path": lambda: reg_mlp_path(NETWORK, X, Y, reg_lambdas=[0.1, 0.2]),
     "path without its end": lambda: reg_mlp_path(
         RegMLPRegressor(3, solver="lbfgs", penalty="group_lasso", random_state=0),
