@@ -141,9 +141,8 @@ def test_no_exponent_but_zero_is_no_factors():
 # What it is for ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_fewer_false_inputs(seed):
-    rng = np.random.default_rng(seed)
+def test_fewer_false_inputs():
+    rng = np.random.default_rng(1)
     Z = scale(rng.normal(size=(150, 40)))
     y = np.sin(Z[:, 0]) + Z[:, 1] * Z[:, 2] + Z[:, 3] + np.abs(Z[:, 4])
     y = scale(y + 0.3 * rng.normal(size=150))

@@ -79,28 +79,40 @@ def section(thing, title):
 # Examples ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["skreg", "skreg.losses", "skreg.penalties", "skreg._lambda", "skreg._export"],
-)
-def test_examples_of_a_module_run(module):
-    if module == "skreg._export":
-        pytest.importorskip("torch")
-    result = doctest.testmod(importlib.import_module(module))
+def n_examples(thing, name):
+    """Number of examples in one docstring, which run and show what they say."""
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    tests = finder.find(thing, name, globs={})
+    assert sum(runner.run(test).failed for test in tests) == 0
+    return sum(len(test.examples) for test in tests)
+
+
+def test_examples_of_exports_run():
+    pytest.importorskip("torch")
+    result = doctest.testmod(importlib.import_module("skreg._export"))
     assert result.attempted > 0
     assert result.failed == 0
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_object_has_an_example_that_runs(name):
-    thing = PUBLIC[name]
     if name.startswith("skreg.displays"):
         pytest.importorskip("matplotlib").use("agg")
-    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    examples = finder.find(thing, name, globs={})
-    assert sum(len(test.examples) for test in examples) > 0
-    for test in examples:
-        assert runner.run(test).failed == 0
+    assert n_examples(PUBLIC[name], name) > 0
+
+
+METHODS = {
+    method.__qualname__: method
+    for thing in PUBLIC.values()
+    if inspect.isclass(thing)
+    for _, method in public_methods(thing)
+    if ">>>" in (method.__doc__ or "")
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_examples_of_a_method_run(name):
+    assert n_examples(METHODS[name], name) > 0
 
 
 def code_blocks(language):

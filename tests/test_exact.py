@@ -362,7 +362,7 @@ def log_ratios_to_adam(name, penalty, activation):
     """Objectives of ours and of Adam from the same starts."""
     X, y = data(name)
     ratios = []
-    for hidden, seed in itertools.product([(8,), (8, 5)], range(4)):
+    for hidden, seed in itertools.product([(8,), (8, 5)], range(2)):
         model = network(name, hidden, penalty, activation=activation, random_state=seed)
         ours = model.set_params(max_iter=600).fit(X, y).loss_
         model.set_params(**ADAM).fit(X, y)

@@ -916,7 +916,7 @@ def test_early_stopping_in_the_folds(binary):
     ids=str,
 )
 def test_search_passes_every_check(params, search):
-    model = search(reg_lambdas=3, cv=3, **params)
+    model = search(reg_lambdas=2, cv=2, **params)
     results = check_estimator(model, on_fail=None, on_skip=None)
     failed = [r["check_name"] for r in results if r["status"] == "failed"]
     assert failed == []

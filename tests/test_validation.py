@@ -201,7 +201,9 @@ def is_fine_or_named(estimator, name, value, **params):
 
 
 @BOTH
-@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    "value", ODD_VALUES, ids=lambda value: repr(value).partition(" at ")[0][:30]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_odd_values_work_or_are_named(estimator, value):
     for name in estimator().get_params():
