@@ -6,7 +6,6 @@ candidates ─▶ grids ─▶ folds (─▶ race) ─▶ extended grids ─▶ 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _race, _spread
 from skreg._adaptive import with_adaptive_factors
@@ -124,6 +123,11 @@ class Choice:
         return float(self.best.reg_lambdas[self.index])
 
     @property
+    def is_constant(self):
+        """Whether the networks of all folds predict a constant."""
+        return self.best.is_null(self.index)
+
+    @property
     def params(self):
         """Chosen parameters in which the network differs from the search."""
         return {**self.best.data.point.params, "reg_lambda": self.reg_lambda}
@@ -177,9 +181,7 @@ def choose(candidates, plan):
         every = _adapted(every, plan)
     best = every[best_result(every)]
     index = best.chosen(plan.selection)
-    if best.is_null(index):
-        _warn_of_null_model(best, index, plan.selection)
-    elif best.edge and index == best.best:
+    if best.edge and index == best.best:
         _warn_of_edge(best, plan)
     if race is not None:
         labels = [data.point.label for data in candidates]
@@ -308,17 +310,6 @@ def _warn_of_edge(result, plan):
         f"{result.reg_lambdas[result.best]:.3g}, is the {end} of {n_values} values, "
         "though the grid was extended there. Pass 'reg_lambdas' that go further, or "
         "a smaller 'eps'."
-    )
-
-
-def _warn_of_null_model(result, index, selection):
-    by = " by a standard error" if selection == "1se" else ""
-    warn(
-        f"With the chosen reg_lambda={result.reg_lambdas[index]:.3g} of "
-        f"{result.data.point.label} the networks of all folds predict a constant: "
-        f"those that use X do not score better{by}. Pass smaller 'reg_lambdas', or another "
-        "'selection' or 'scoring', unless X tells nothing of y.",
-        ConvergenceWarning,
     )
 
 

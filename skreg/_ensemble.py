@@ -57,6 +57,11 @@ class Ensemble:
         return self.networks[0].header
 
     @property
+    def is_constant(self):
+        """Whether every network predicts a constant."""
+        return all(network.is_constant for network in self.networks)
+
+    @property
     def dtype(self):
         """Precision of the weights."""
         return self.networks[0].dtype

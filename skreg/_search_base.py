@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -189,6 +189,8 @@ class SearchCV(BaseRegMLP):
             attributes |= _networks_of(choice, plan)
             if "path_count" in attributes:
                 count = count + attributes.pop("path_count")
+        if attributes.get("fitted_", choice).is_constant:
+            _warn_of_a_constant(choice, self.selection)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
         return attributes, header, count
@@ -645,6 +647,16 @@ def _networks_of(choice, plan):
     if data.task.classes is None:
         attributes |= _residuals(data, plan.splits, raws)
     return attributes
+
+
+def _warn_of_a_constant(choice, selection):
+    by = " by a standard error" if selection == "1se" else ""
+    warn(
+        f"The choice, reg_lambda={choice.reg_lambda:.3g}, predicts a constant: "
+        f"networks that use X do not score better{by}. Pass smaller 'reg_lambdas', or "
+        "another 'selection' or 'scoring', unless X tells nothing of y.",
+        ConvergenceWarning,
+    )
 
 
 def _residuals(data, splits, raws):

@@ -196,9 +196,8 @@ def test_an_end_where_the_best_stays_is_reported(regression):
 def test_a_chosen_constant_is_told(refit):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 3)), rng.normal(size=60)
-    search = RegMLPRegressorCV(
-        (), penalty="l1", solver="lbfgs", selection="1se", refit=refit
-    )
+    options = {"reg_lambdas": [1.0, 2.0], "selection": "1se", "refit": refit}
+    search = RegMLPRegressorCV((), penalty="l1", solver="lbfgs", **options)
     with pytest.warns(ConvergenceWarning, match="constant.*by a standard error"):
         search.fit(X, y)
 
