@@ -15,9 +15,11 @@ from skreg._crossval import (
     fixed,
     in_parallel,
     joined,
+    row_of,
 )
 from skreg._ensemble import Ensemble, stacking_weights
 from skreg._grid import Grid
+from skreg._numbers import as_strength, strength_text
 from skreg._results import Result, as_table, best_result
 from skreg._support import agreed_inputs, select_inputs
 from skreg._training import prepare
@@ -40,7 +42,7 @@ class Plan:
         Rows of each fold.
     scorer_params : dict or None
         Arguments of the scorer, one entry per row; None if there is none.
-    reg_lambdas : int, sequence of float or None
+    reg_lambdas : int, sequence of float, table or None
         The grid of each candidate; None for the default.
     eps : float or None
     selection : {"best", "1se"}
@@ -120,7 +122,7 @@ class Choice:
     @property
     def reg_lambda(self):
         """The chosen lambda."""
-        return float(self.best.reg_lambdas[self.index])
+        return as_strength(self.best.reg_lambdas[self.index])
 
     @property
     def is_constant(self):
@@ -232,62 +234,82 @@ def _run_folds(jobs, plan, splits, folds):
 
     One call of the plan is one fold of one job, or all of those that train at once.
     """
+    together = {}
+    for j, (data, grid) in enumerate(jobs):
+        together.setdefault(_company(j, data, grid), []).append(j)
     calls = [
-        (j, list(folds) if data.is_at_once else [k])
+        (some, list(folds) if jobs[some[0]][0].is_at_once else [k])
         for k in folds
-        for j, (data, _) in enumerate(jobs)
-        if k == folds[0] or not data.is_at_once
+        for some in together.values()
+        if k == folds[0] or not jobs[some[0]][0].is_at_once
     ]
-    done = _run_calls([(*jobs[j], splits, some) for j, some in calls], plan)
+    done = _run_calls(
+        [
+            ([jobs[j][0] for j in some], jobs[some[0]][1], splits, part)
+            for some, part in calls
+        ],
+        plan,
+    )
     scores = [[] for _ in jobs]
-    for (j, _), part in zip(calls, done):
-        scores[j] += part
+    for (some, _), parts in zip(calls, done):
+        for j, part in zip(some, parts):
+            scores[j] += part
     return scores
 
 
+def _company(j, data, grid):
+    """What jobs have in common that train at once: all but the seed."""
+    if not data.is_at_once:
+        return j
+    # The values of a grid of parameters are the same objects for all candidates.
+    others = {(k, id(v)) for k, v in data.point.params.items() if k != "random_state"}
+    return frozenset(others), grid.values.tobytes()
+
+
 def _run_calls(calls, plan):
-    """Scores of the folds of each ``(data, grid, splits, folds)``."""
+    """Scores of the folds of each ``(alike, grid, splits, folds)``, per candidate."""
     if not _spread.is_active():
         return plan.run((_run_some, plan, *call) for call in calls)
     done = _spread.run(plan.n_jobs, (_fit_call(plan, *call) for call in calls))
-    for (data, _, splits, folds), every in zip(calls, done):
-        _tell(plan, data, splits, folds, every)
+    for (alike, _, splits, folds), every in zip(calls, done):
+        _tell(plan, alike, splits, folds, every)
     return done
 
 
-def _run_some(plan, data, grid, splits, folds):
-    fit, *args = _fit_call(plan, data, grid, splits, folds)
+def _run_some(plan, alike, grid, splits, folds):
+    fit, *args = _fit_call(plan, alike, grid, splits, folds)
     every = fit(*args)
-    _tell(plan, data, splits, folds, every)
+    _tell(plan, alike, splits, folds, every)
     return every
 
 
-def _fit_call(plan, data, grid, splits, folds):
+def _fit_call(plan, alike, grid, splits, folds):
     """The call that returns the scores, with nothing in it that can not travel."""
     inputs = plan.inputs_of_folds
     if inputs is not None:
         inputs = [inputs[k] for k in folds]
-    own = data.of_fold(folds[0])  # several at once are alike
+    own = [data.of_fold(folds[0]) for data in alike]  # several folds are alike
     if plan.scorer_params is None:
-        own = replace(own, given=None)
+        own = [replace(data, given=None) for data in own]
     parts = [splits[k] for k in folds]
     return fit_folds, own, grid, plan.scorer_params, parts, inputs
 
 
-def _tell(plan, data, splits, folds, every):
+def _tell(plan, alike, splits, folds, every):
     """Tell of paths on folds that are done."""
-    for k, scores in zip(folds, every):
+    of_all = ((d, k, s) for d, row in zip(alike, every) for k, s in zip(folds, row))
+    for data, k, scores in of_all:
         n, line = len(scores.reg_lambdas), "no score"
         if not np.isnan(scores.test).all():
             best = np.nanargmax(scores.test)
-            lam = scores.reg_lambdas[best]
-            line = f"best score {scores.test[best]:.4g} at reg_lambda={lam:.3g}"
+            lam = strength_text(scores.reg_lambdas[best])
+            line = f"best score {scores.test[best]:.4g} at reg_lambda={lam}"
         plan.report(
             f"{data.point.label}, fold {k + 1} of {len(splits)}: {n} lambdas, {line}, "
             f"{scores.fit_time.sum():.1f} s"
         )
         if plan.hear is not None:
-            plan.hear(data.of_fold(k), splits[k][0], k, scores)
+            plan.hear(data, splits[k][0], k, scores)
 
 
 def _extended(results, plan):
@@ -344,7 +366,7 @@ def _adapted(results, plan):
 def _pilots(result, plan):
     """First weights of the networks at the best lambda: of each fold, and of all."""
     path = _path_on_all_rows(result, plan)
-    index = np.flatnonzero(path.reg_lambdas == result.reg_lambdas[result.best])[0]
+    index = row_of(path.reg_lambdas, result.reg_lambdas[result.best])
     networks = [*result.networks(result.best), path.networks[index]]
     return [network.coefs[0] for network in networks]
 
@@ -406,7 +428,7 @@ def path_of(choice, plan):
     Path, Fitted
     """
     path = _path_on_all_rows(choice.best, plan)
-    index = int(np.flatnonzero(path.reg_lambdas == choice.reg_lambda)[0])
+    index = row_of(path.reg_lambdas, choice.reg_lambda)
     return path, path.refined[index]()
 
 
@@ -435,7 +457,7 @@ def mean_of_folds(choice, plan):
         for (result, index), weight in zip(members, weights):
             networks.append(result.data.restored(result.networks(index)[k]))
             of_network.append(weight / n_folds)
-            lam = float(result.reg_lambdas[index])
+            lam = as_strength(result.reg_lambdas[index])
             own = result.data.of_fold(k).network_params
             params.append({**own, "reg_lambda": lam})
     folds = np.repeat(np.arange(n_folds), len(members))

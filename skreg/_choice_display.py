@@ -107,7 +107,7 @@ class ChoiceDisplay(FittedDisplay):
         chosen = next(k for k, rows in enumerate(blocks) if row in rows)
         race = getattr(estimator, "race_", None)
         labels = [_label(table["params"][rows[0]]) for rows in blocks]
-        lambdas = np.asarray(table["param_reg_lambda"])
+        lambdas = np.array(table["param_reg_lambda"].tolist())
         stored = [_scores_and_time(table, rows) for rows in blocks]
         grids = [lambdas[rows] for rows in blocks]
         dropped = None

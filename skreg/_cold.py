@@ -16,13 +16,14 @@ from skreg._solvers._together import Member, Order, solve_together
 from skreg._training import prepare
 
 
-def trainings_of_folds(network, task, rows, header, folds):
+def trainings_of_folds(networks, task, rows, header, folds):
     """Return what the fits of each fold work on; on a device they share one copy of X.
 
     Parameters
     ----------
-    network : RegMLPClassifier or RegMLPRegressor
-        Gives the parameters, which `validation.check_parameters` has passed.
+    networks : list of RegMLPClassifier or RegMLPRegressor
+        Give the parameters, which `validation.check_parameters` has passed. They differ
+        in their seeds alone.
     task : Task
         Of all rows; class weights "balanced" are those of each fold.
     rows : Rows
@@ -33,13 +34,16 @@ def trainings_of_folds(network, task, rows, header, folds):
     Returns
     -------
     list of Training
+        Those of all folds of the first network, of the second one, ...
     """
-    copy = None if network.device == "cpu" else _OneCopy(rows)
+    copy = None if networks[0].device == "cpu" else _OneCopy(rows)
     trainings = []
-    for fold in folds:
-        some, own_task = rows.take(fold).balanced(task)
-        data_term = None if copy is None else copy.of_fold(fold)
-        trainings.append(prepare(network, own_task, some, header, data_term=data_term))
+    for network in networks:
+        for fold in folds:
+            some, own_task = rows.take(fold).balanced(task)
+            data_term = None if copy is None else copy.of_fold(fold)
+            training = prepare(network, own_task, some, header, data_term=data_term)
+            trainings.append(training)
     return trainings
 
 
@@ -69,7 +73,7 @@ def solve_cold(trainings, reg_lambdas):
     Parameters
     ----------
     trainings : list of Training
-        Of one network.
+        Of networks that differ in their seeds alone.
     reg_lambdas : array-like of shape (n_lambdas,) or (n_lambdas, n_layers)
         lambda of all layers, or of each.
 

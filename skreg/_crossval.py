@@ -1,6 +1,7 @@
 """Paths of lambda on folds: their networks, scores and costs."""
 
 import inspect
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from skreg import _validation as validation
 from skreg._cold import solve_cold, trainings_of_folds
 from skreg._fitted import Fitted, as_estimator
 from skreg._grid import Grid
+from skreg._numbers import as_strength
 from skreg._path import RegMLPPath
 from skreg._points import Point
 from skreg._rows import Header, Rows
@@ -93,7 +95,8 @@ class Path:
 
     Parameters
     ----------
-    reg_lambdas, data_loss, penalty, n_iter : ndarray of shape (n_lambdas,)
+    reg_lambdas : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
+    data_loss, penalty, n_iter : ndarray of shape (n_lambdas,)
     networks : list of Fitted
     has_diverged : ndarray of bool
     refined : list of callable
@@ -130,8 +133,10 @@ class Scores:
 
     Parameters
     ----------
-    reg_lambdas, test, train : ndarray of shape (n_lambdas,)
-        The grid, and scores on the rows held out and on those trained on.
+    reg_lambdas : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
+        The grid.
+    test, train : ndarray of shape (n_lambdas,)
+        Scores on the rows held out and on those trained on.
     networks : list of Fitted
     has_diverged : ndarray of bool
     count : ndarray of int, shape (2,)
@@ -219,7 +224,7 @@ def _cold_paths(trainings, grid):
 def _cold_path(training, solved, grid):
     problem, networks, terms, counts = training.problem, [], [], []
     for lam, (result, monitor) in zip(grid.values, solved):
-        per_layer = np.full(problem.network.n_layers, float(lam))
+        per_layer = np.broadcast_to(lam, problem.network.n_layers).astype(float)
         fitted = training.record(result, monitor)
         theta = fitted.theta(problem.dtype)
         networks.append(fitted)
@@ -244,14 +249,15 @@ def _cold_path(training, solved, grid):
     )
 
 
-def fit_folds(data, grid, scorer_params, splits, inputs=None):
+def fit_folds(alike, grid, scorer_params, splits, inputs=None):
     """Train along a grid on some rows, and score on those and on others.
 
-    Cold starts of all splits train together where the device can do that.
+    Cold starts of all splits and candidates train together where the device can do it.
 
     Parameters
     ----------
-    data : Data
+    alike : list of Data
+        Candidates that differ in their seeds alone.
     grid : Grid
     scorer_params : dict or None
         Arguments of the scorer, one entry per row of the data; None if there is none.
@@ -262,27 +268,31 @@ def fit_folds(data, grid, scorer_params, splits, inputs=None):
 
     Returns
     -------
-    list of Scores
+    list of list of Scores
+        One list per candidate, one entry per split.
     """
-    clock = time.thread_time()
-    shared = data.point.network, data.task, data.rows, data.header
-    folds = [train for train, _ in splits]
+    clock, data = time.thread_time(), alike[0]
+    networks, folds = [d.point.network for d in alike], [train for train, _ in splits]
+    shared = data.task, data.rows, data.header
     if inputs is None:
-        trainings = trainings_of_folds(*shared, folds)
+        trainings = trainings_of_folds(networks, *shared, folds)
     else:
-        trainings = [_on(own, *shared, fold) for own, fold in zip(inputs, folds)]
+        every = itertools.product(networks, zip(inputs, folds))
+        trainings = [_on(*of_fold, network, *shared) for network, of_fold in every]
     if data.start == "cold" and inputs is None:
         paths = _cold_paths(trainings, grid)
     else:
         paths = [fit_path(training, grid, data.start) for training in trainings]
     fit_time = (time.thread_time() - clock) / sum(len(path.networks) for path in paths)
-    return [
+    done = zip(itertools.product(alike, splits), trainings, paths)
+    scores = [
         _scores(data, training, path, scorer_params, split, fit_time)
-        for training, path, split in zip(trainings, paths, splits)
+        for (data, split), training, path in done
     ]
+    return [scores[k : k + len(splits)] for k in range(0, len(scores), len(splits))]
 
 
-def _on(inputs, network, task, rows, header, fold):
+def _on(inputs, fold, network, task, rows, header):
     """Training of a fold on some columns of X."""
     some, own_task = rows.take(fold).balanced(task)
     return prepare(network, own_task, some, header, inputs=inputs)
@@ -297,7 +307,7 @@ def _scores(data, training, path, scorer_params, split, fit_time):
         scores.append(
             np.array(
                 [
-                    np.nan if diverged else score(network, float(lam))
+                    np.nan if diverged else score(network, as_strength(lam))
                     for network, diverged, lam in zip(
                         path.networks, path.has_diverged, path.reg_lambdas
                     )
@@ -357,6 +367,12 @@ def rows_of(values, rows):
     if isinstance(values, list | tuple):
         return [values[row] for row in rows]
     return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
+
+
+def row_of(reg_lambdas, lam):
+    """Index of one lambda, or of one per layer, in a grid."""
+    is_equal = reg_lambdas == lam
+    return int(np.flatnonzero(is_equal.reshape(len(is_equal), -1).all(axis=1))[0])
 
 
 def fixed(reg_lambdas, is_linear):

@@ -265,7 +265,8 @@ reg_lambdas : int >= 2, array-like of float >= 0 or None, default=None
     The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
     with hidden layers its upper end, and with it the number, depend on the data. It is
     extended at the end where the best lambda lies, as long as that improves the score.
-    None is 20, with "auto" 10.
+    None is 20, with "auto" 10. With ``start="cold"`` also a table of shape (n_lambdas,
+    n_layers), strengths layer by layer; "largest" is then by the mean over layers.
 eps : float in (0, 1) or None, default=None
     Length of the automatic grid: its smallest lambda as a share of lambda_ref. None is
     1e-3, with "auto" 1e-4.
@@ -321,8 +322,8 @@ _OWN_ATTRIBUTES = """\
 best_params_ : dict
     The choice: values from `param_grid`, `reg_lambda`, and, unless that is 0 alone,
     `adaptive`; the factors are in the `penalty` of `best_estimator_`.
-reg_lambda_ : float
-    The chosen lambda. With "auto", in standard units.
+reg_lambda_ : float or tuple of float
+    The chosen lambda, or one per layer from a table. With "auto", in standard units.
 best_score_ : float
     Mean score of the choice over the folds. With "auto", losses of regressors are in
     standard units.
@@ -332,9 +333,9 @@ cv_results_ : dict of ndarray
     The columns of GridSearchCV, one row per candidate and lambda, and ``n_features``
     and ``n_units``, the mean numbers over the folds. Times are processor times in
     seconds, that of a path shared equally by its networks.
-reg_lambdas_ : ndarray of shape (n_lambdas,)
+reg_lambdas_ : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
     The grid of the chosen candidate, in the order of the path: increasing with hidden
-    layers, else decreasing.
+    layers, else decreasing; that of a table.
 scores_, train_scores_ : ndarray of shape (n_folds, n_lambdas)
     Its scores on the rows held out of each fold, and on those trained on.
 mean_scores_, std_errors_ : ndarray of shape (n_lambdas,)

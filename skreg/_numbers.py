@@ -35,3 +35,15 @@ def as_float(value):
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def as_strength(lam):
+    """One entry of a grid of lambda: a float, or a tuple with one per layer."""
+    return float(lam) if np.ndim(lam) == 0 else tuple(map(float, lam))
+
+
+def strength_text(lam, digits=3):
+    """The same as a text, with so many significant digits."""
+    if np.ndim(lam) == 0:
+        return f"{lam:.{digits}g}"
+    return f"({','.join(f'{value:.{digits}g}' for value in lam)})"

@@ -15,6 +15,7 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
+from skreg._numbers import as_strength, strength_text
 from skreg._repr import html_table, picture
 from skreg._solvers._stopping import is_due
 from skreg._threads import single_blas_thread
@@ -34,7 +35,7 @@ class RegMLPPath(Sequence):
 
     Parameters
     ----------
-    reg_lambdas : ndarray
+    reg_lambdas : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
         The grid.
     objective, data_loss, penalty : ndarray
         J and its two terms, the second one including lambda.
@@ -101,7 +102,7 @@ class RegMLPPath(Sequence):
                 self.n_iter,
             )
             return RegMLPPath(*(a[k] for a in arrays), self.estimator, self.networks[k])
-        lam = float(self.reg_lambdas[k])
+        lam = as_strength(self.reg_lambdas[k])
         return as_estimator(self.estimator, self.networks[k], reg_lambda=lam)
 
     def __getstate__(self):
@@ -115,8 +116,8 @@ class RegMLPPath(Sequence):
     def __repr__(self):
         ends = ""
         if len(self):
-            first, last = self.reg_lambdas[[0, -1]]
-            ends = f", reg_lambdas from {first:.3g} to {last:.3g}"
+            first, last = map(strength_text, self.reg_lambdas[[0, -1]])
+            ends = f", reg_lambdas from {first} to {last}"
         return f"RegMLPPath of {len(self)} networks{ends}"
 
     @property
@@ -169,13 +170,14 @@ class RegMLPPath(Sequence):
     def _columns(self):
         names = "objective data_loss penalty n_features n_units n_nonzero n_iter"
         columns = {name: getattr(self, name) for name in names.split()}
-        return {"reg_lambda": self.reg_lambdas, **columns}
+        return {"reg_lambda": list(map(as_strength, self.reg_lambdas)), **columns}
 
     def _repr_html_(self):
         """Picture of the inputs' weights and table of `to_frame`, for notebooks."""
         columns = self._columns()
-        rows = ([f"{value:.6g}" for value in row] for row in zip(*columns.values()))
-        shown = picture(self) if len(self) > 1 else ""
+        rows = ([strength_text(v, 6) for v in row] for row in zip(*columns.values()))
+        is_drawn = len(self) > 1 and self.reg_lambdas.ndim == 1
+        shown = picture(self) if is_drawn else ""
         return f"<p>{self!r}</p>{shown}{html_table(columns, rows)}"
 
 
@@ -211,7 +213,9 @@ def reg_mlp_path(
         Targets.
     reg_lambdas : int or array-like of float >= 0, default=50
         The grid. An int is the number of values, evenly spaced on a log scale from
-        ``eps * lambda_ref`` to ``lambda_ref``. See Notes.
+        ``eps * lambda_ref`` to ``lambda_ref``. See Notes. With ``start="cold"`` also a
+        table of shape (n_lambdas, n_layers), strengths layer by layer, whose order is
+        kept.
     eps : float in (0, 1), default=1e-3
         Length of the automatic grid.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -350,7 +354,14 @@ def _walk(
     given = (X, y, sample_weight)
     training = estimator._prepare(*given)
     training = replace(training, verbose=False)  # lines are of lambdas, not of epochs
+    reg_lambdas = validation.check_reg_lambdas(reg_lambdas)
+    validation.check_table(training.problem, reg_lambdas, start)
     stop = _stop_rule(training.problem.network, **limits)
+    if stop is not None and np.ndim(reg_lambdas) == 2:
+        raise ValueError(
+            "max_features and max_units need 'reg_lambdas' with an order: one lambda "
+            "for all layers."
+        )
     number, report, grid = itertools.count(1), None, None
 
     def tell(fit):
@@ -359,7 +370,8 @@ def _walk(
             n_features, n_units = count_alive(fit.coefs(training.problem.network))
             print(
                 f"[reg_mlp_path] {k} of {len(grid.values)}: "
-                f"reg_lambda = {fit.lam:.4g}, objective = {fit.objective:.6g}, "
+                f"reg_lambda = {strength_text(fit.lam, 4)}, "
+                f"objective = {fit.objective:.6g}, "
                 f"{n_features} inputs, {n_units} units, {fit.n_iter} iterations"
             )
         if report is None:

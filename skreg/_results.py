@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from skreg._crossval import Data, Path, Scores, joined
 from skreg._grid import Grid
+from skreg._numbers import as_strength, strength_text
 
 _EQUAL = 1e-12  # relative difference of scores that is rounding
 # A grid is extended by this share of its values at a time, as long as the best mean
@@ -84,21 +85,13 @@ class Result:
     @property
     def best(self):
         """Index of the best mean score, of equals the largest lambda; None if NaN."""
-        mean = self.mean
-        if np.isnan(mean).all():
-            return None
-        highest = np.nanmax(mean)
-        return self._largest(highest - _EQUAL * max(1.0, abs(highest)))
+        return best_row(self.reg_lambdas, self.mean)
 
     def chosen(self, selection):
         """Index that `selection` chooses, "best" or "1se"."""
         if selection == "best":
             return self.best
-        return self._largest(self.mean[self.best] - self.std_error[self.best])
-
-    def _largest(self, level):
-        within = np.flatnonzero(self.mean >= level)
-        return int(within[np.argmax(self.reg_lambdas[within])])
+        return simplest(self.reg_lambdas, self.mean, self.std_error, self.best)
 
     def networks(self, index):
         """Those of all folds at one lambda."""
@@ -146,6 +139,39 @@ class Result:
         return replace(self, is_settled=True)
 
 
+def best_row(reg_lambdas, mean):
+    """Index of the best mean score, of equals the largest lambda; None if all NaN."""
+    if np.isnan(mean).all():
+        return None
+    highest = np.nanmax(mean)
+    return _largest(reg_lambdas, mean >= highest - _EQUAL * max(1.0, abs(highest)))
+
+
+def simplest(reg_lambdas, mean, error, best):
+    """Index of the largest lambda whose score is within one standard error of the best.
+
+    Parameters
+    ----------
+    reg_lambdas : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
+    mean, error : ndarray of shape (n_lambdas,)
+    best : int
+        Index of the best score; no layer gets a smaller lambda than there.
+
+    Returns
+    -------
+    int
+    """
+    is_no_less = (reg_lambdas >= reg_lambdas[best]).reshape(len(reg_lambdas), -1)
+    is_within = mean >= mean[best] - error[best]
+    return _largest(reg_lambdas, is_within & is_no_less.all(axis=1))
+
+
+def _largest(reg_lambdas, is_allowed):
+    """Index of the largest allowed lambda, of several layers by their mean."""
+    sizes = reg_lambdas.reshape(len(reg_lambdas), -1).mean(axis=1)
+    return int(np.argmax(np.where(is_allowed, sizes, -1.0)))
+
+
 def best_result(results):
     """Index of the candidate of the best mean score, of equals the first.
 
@@ -172,10 +198,25 @@ def best_result(results):
 # Tables ------------------------------------------------------------------------------
 
 
+def as_summary(reg_lambdas, mean, error, n_features, n_units):
+    """Lines for the best lambda and the simplest one, from arrays along the grid."""
+    best = best_row(reg_lambdas, mean)
+    lines = [("", "reg_lambda", "score", "error", "inputs", "units")]
+    for name, k in (("best", best), ("1se", simplest(reg_lambdas, mean, error, best))):
+        numbers = mean[k], error[k], n_features[k], n_units[k]
+        lam = strength_text(reg_lambdas[k])
+        lines.append((name, lam, *(f"{number:.4g}" for number in numbers)))
+    widths = [max(8, *map(len, column)) for column in list(zip(*lines))[1:]]
+    return "\n".join(
+        f"{name:4}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths))
+        for name, *cells in lines
+    )
+
+
 def as_table(results):
     """`cv_results_`: the columns of GridSearchCV, one row per candidate and lambda."""
     params = [
-        {**result.data.point.params, "reg_lambda": float(lam)}
+        {**result.data.point.params, "reg_lambda": as_strength(lam)}
         for result in results
         for lam in result.reg_lambdas
     ]
@@ -209,7 +250,7 @@ def _columns(results, name):
 def _param_column(params, name):
     values = [row.get(name) for row in params]
     mask = [name not in row for row in params]
-    if name == "reg_lambda":
+    if name == "reg_lambda" and not any(isinstance(lam, tuple) for lam in values):
         return MaskedArray(np.array(values, dtype=float), mask=mask)
     column = np.empty(len(values), dtype=object)
     column[:] = values

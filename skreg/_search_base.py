@@ -31,13 +31,14 @@ from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._choice import Plan, choose, mean_of_folds, out_of_fold, path_of
-from skreg._crossval import Data, rows_of, takes_weights
+from skreg._crossval import Data, row_of, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator
-from skreg._numbers import as_float, is_boolean, is_integer
+from skreg._numbers import as_float, as_strength, is_boolean, is_integer
 from skreg._path import RegMLPPath, warn_unconverged
 from skreg._points import points_of
 from skreg._repr import Table
+from skreg._results import as_summary
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread, threads_of_tasks
@@ -98,7 +99,7 @@ class SearchCV(BaseRegMLP):
     best_score_: float
     best_index_: int
     cv_results_: dict[str, Any]
-    reg_lambda_: float
+    reg_lambda_: float | tuple[float, ...]
     reg_lambdas_: Array
     scores_: Array
     train_scores_: Array
@@ -221,6 +222,9 @@ class SearchCV(BaseRegMLP):
                     rows, user = candidates[0].rows, candidates[0].user
             training = prepare(point.network, task, rows, header)
             validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
+            if self.reg_lambdas is not None:
+                reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
+                validation.check_table(training.problem, reg_lambdas, self.start)
             if exponents_of(self) != (0.0,):  # refused before any fit
                 with_adaptive_factors(point.network, np.ones((X.shape[1], 1)), 0)
             data = Data(point, task, header, rows, user, units, given, self.start)
@@ -400,28 +404,17 @@ class SearchCV(BaseRegMLP):
         >>> X, y = load_diabetes(return_X_y=True)
         >>> model = RegMLPRegressorCV((), penalty="l1", solver="lbfgs", reg_lambdas=10)
         >>> print(model.fit(scale(X), scale(y)).summary())
-            reg_lambda    score    error   inputs    units
-        best   0.00126   0.4825  0.02423      9.8        0
-        1se     0.0586   0.4687  0.02357      5.8        0
+             reg_lambda    score    error   inputs    units
+        best    0.00126   0.4825  0.02423      9.8        0
+        1se      0.0586   0.4687  0.02357      5.8        0
         """
         check_is_fitted(self, "best_params_")
-        mean, error, lambdas = self.mean_scores_, self.std_errors_, self.reg_lambdas_
-        chosen = int(np.flatnonzero(lambdas == self.reg_lambda_)[0])
-        first = self.best_index_ - chosen
-        best = int(np.nanargmax(mean))
-        within = np.flatnonzero(mean >= mean[best] - error[best])
-        simple = int(within[np.argmax(lambdas[within])])
-        names = ("reg_lambda", "score", "error", "inputs", "units")
-        lines = ["    " + " ".join(f"{name:>8}" for name in names)]
-        for name, k in (("best", best), ("1se", simple)):
-            sizes = (self.cv_results_[n][first + k] for n in ("n_features", "n_units"))
-            values = (f"{lambdas[k]:.3g}", f"{mean[k]:.4g}", f"{error[k]:.4g}")
-            cells = (*values, *(f"{size:.4g}" for size in sizes))
-            widths = (max(len(n), 8) for n in names)
-            lines.append(
-                f"{name:4}" + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths))
-            )
-        return Table("\n".join(lines), self)
+        first = self.best_index_ - row_of(self.reg_lambdas_, self.reg_lambda_)
+        rows = slice(first, first + len(self.reg_lambdas_))
+        sizes = (self.cv_results_[name][rows] for name in ("n_features", "n_units"))
+        arrays = self.reg_lambdas_, self.mean_scores_, self.std_errors_, *sizes
+        has_picture = self.reg_lambdas_.ndim == 1
+        return Table(as_summary(*arrays), self if has_picture else None)
 
     def score(
         self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
@@ -601,7 +594,7 @@ class _Listener:
                 scores.networks, scores.has_diverged, scores.reg_lambdas
             ):
                 fitted = None if diverged else partial(data.restored, network)
-                wants = path.done("reg_lambda", fitted, reg_lambda_=float(lam))
+                wants = path.done("reg_lambda", fitted, reg_lambda_=as_strength(lam))
                 self._wants_an_end |= wants
             self._wants_an_end |= path.end()
 

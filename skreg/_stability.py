@@ -325,6 +325,8 @@ def _grid_of_halves(walk, reg_lambdas, eps):
 
     Where no input tells the target, the gradients of halves are larger by sqrt(2).
     """
+    reg_lambdas = validation.check_reg_lambdas(reg_lambdas)
+    validation.check_table(walk.problem, reg_lambdas, "warm")
     grid = walk.grid(reg_lambdas, eps)
     if not validation.is_integer(reg_lambdas):
         return grid

@@ -297,24 +297,76 @@ def check_network_size(estimator, units):
 
 
 def check_reg_lambdas(reg_lambdas):
-    """Return the number of λ as an int, or their distinct values in increasing order.
+    """Return the number of λ as an int, or an array of them.
+
+    Returns
+    -------
+    int or ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
+        Distinct values in increasing order; a table with one column per layer as it is.
 
     Raises
     ------
     ValueError
-        For anything but an int in [2, 10000] or a sequence of finite floats >= 0.
+        For anything but an int in [2, 10000] or a sequence, or a table, of finite
+        floats >= 0.
     """
     if is_integer(reg_lambdas) and 2 <= reg_lambdas <= _MOST_LAMBDAS:
         return int(reg_lambdas)
     grid = reg_lambdas.tolist() if hasattr(reg_lambdas, "tolist") else reg_lambdas
     if isinstance(grid, list | tuple) and 0 < len(grid) <= _MOST_LAMBDAS:
-        values = np.unique([as_float(value) for value in grid])
-        if 0 <= values[0] and values[-1] < np.inf:  # NaN is last
-            return values
+        rows = [row.tolist() if hasattr(row, "tolist") else row for row in grid]
+        if all(isinstance(row, list | tuple) and row for row in rows):
+            if len(set(map(len, rows))) == 1:
+                values = np.array([[as_float(value) for value in row] for row in rows])
+                if ((values >= 0) & (values < np.inf)).all():
+                    return values
+        else:
+            values = np.unique([as_float(value) for value in rows])
+            if 0 <= values[0] and values[-1] < np.inf:  # NaN is last
+                return values
     raise ValueError(
         f"'reg_lambdas' must be an int in [2, {_MOST_LAMBDAS}] or a sequence of up to "
-        f"{_MOST_LAMBDAS} finite floats >= 0. Got {reg_lambdas!r} instead."
+        f"{_MOST_LAMBDAS} finite floats >= 0, or a table of these with one column per "
+        f"layer. Got {reg_lambdas!r} instead."
     )
+
+
+def check_table(problem, reg_lambdas, start):
+    """Check what can be one λ per layer against a network, and warn if one would do.
+
+    Parameters
+    ----------
+    problem : Problem
+    reg_lambdas : int or ndarray
+        From `check_reg_lambdas`; only a table is checked.
+    start : {"warm", "cold"}
+
+    Raises
+    ------
+    ValueError
+        Where the table has not one column per layer, or starts are warm.
+    """
+    if np.ndim(reg_lambdas) < 2:
+        return
+    if start != "cold":
+        raise ValueError(
+            "'reg_lambdas' with one column per layer need start='cold': such strengths "
+            f"have no order in which a path could go. Got start={start!r}."
+        )
+    n_layers, shape = problem.network.n_layers, reg_lambdas.shape
+    if shape[1] != n_layers:
+        raise ValueError(
+            f"'reg_lambdas' must have one column per layer (here {n_layers}), or be a "
+            f"sequence. Got an array of shape {shape}."
+        )
+    several = [lam for lam in reg_lambdas if len(set(lam)) > 1]
+    if any(equivalent_lambda(problem, lam) is not None for lam in several):
+        warn(
+            "'reg_lambdas' differ between layers, but one λ for all of them has the "
+            f"same minima: with activation={problem.network.activation!r} a network "
+            "can shrink one layer and grow another without changing its predictions, "
+            "so that only a product of the strengths matters. Search over one number."
+        )
 
 
 def check_penalties(estimator, shapes):

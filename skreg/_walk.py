@@ -9,6 +9,7 @@ from skreg import _validation as validation
 from skreg._cold import solve_cold
 from skreg._coordinates import degree
 from skreg._grid import Grid, automatic_ends, linear_twin, null_theta
+from skreg._numbers import as_strength
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
 from skreg._solvers._stopping import Monitor
@@ -41,9 +42,12 @@ def count_alive(coefs):
 
 @dataclass
 class _Fit:
-    """One network of a path; `n_iter` counts all that was spent at its lambda."""
+    """One network of a path; `n_iter` counts all that was spent at its lambda.
 
-    lam: float
+    `lam` is a tuple where it differs between layers, which cold starts alone can have.
+    """
+
+    lam: float | tuple
     theta: np.ndarray
     data_loss: float
     penalty: float
@@ -132,7 +136,8 @@ class Walk:
                 ratio = (top / bottom) ** (1 / (reg_lambdas - 1))
         else:
             values, ratio = reg_lambdas, None
-        return Grid(values[::-1] if self.is_linear else values, ratio)
+        is_falling = self.is_linear and np.ndim(values) == 1
+        return Grid(values[::-1] if is_falling else values, ratio)
 
     def run(self, grid, n_init=1, stop=None):
         """Return a list of fits along the grid."""
@@ -154,7 +159,7 @@ class Walk:
         """Return a list of fits, each from the start of the training; see `_cold`."""
         [solved], fits = solve_cold([self.training], grid.values), []
         for lam, (result, monitor) in zip(grid.values, solved):
-            fit = self._fit_of(float(lam), result, monitor)
+            fit = self._fit_of(as_strength(lam), result, monitor)
             is_few = stop is not None and stop(self._coefs(fit))
             if self.is_linear and fits and stop is not None and not is_few:
                 break
@@ -328,7 +333,7 @@ class Walk:
         return self._penalties[lam].value(theta)
 
     def _per_layer(self, lam):
-        return np.full(self.problem.network.n_layers, float(lam))
+        return np.broadcast_to(lam, self.problem.network.n_layers).astype(float)
 
     def _coefs(self, fit):
         return self.problem.network.coefs(fit.theta)

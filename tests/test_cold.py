@@ -7,15 +7,19 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.model_selection import KFold
 
 from skreg import (
     RegMLPClassifier,
     RegMLPClassifierCV,
     RegMLPRegressor,
+    RegMLPRegressorCV,
     reg_mlp_path,
+    stability_selection,
 )
 from skreg import _validation as validation
 from skreg._cold import solve_cold, trainings_of_folds
+from skreg._results import best_row, simplest
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._solvers._together import solve_together
 from skreg._task import task_of
@@ -52,7 +56,7 @@ def solve(estimator, y, lambdas=LAMBDAS, weights=None, X=X):
     weights = read_weights(weights, N)
     task = task_of(estimator, y, weights)
     rows = Rows.of(task, inputs, y, weights)
-    trainings = trainings_of_folds(estimator, task, rows, header, FOLDS)
+    trainings = trainings_of_folds([estimator], task, rows, header, FOLDS)
     return trainings, solve_cold(trainings, lambdas)
 
 
@@ -153,6 +157,108 @@ def test_all_folds_train_at_once(monkeypatch):
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
     RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
     assert sizes == [12, 3]  # folds, and the fit on all rows
+
+
+def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
+    pytest.importorskip("torch")
+    sizes = []
+
+    def spy(settings, optimizer, data, network, members):
+        sizes.append(len(members))
+        return solve_together(settings, optimizer, data, network, members)
+
+    monkeypatch.setattr("skreg._cold.solve_together", spy)
+    grid = {"random_state": [0, 1, 2], "penalty": ["l1", "l2"]}
+    options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
+    options |= {"param_grid": grid, "refit": "stack"}
+    search = RegMLPClassifierCV((4,), **options).fit(X, LABELS)
+    other = RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
+    assert sizes == [36, 36]  # seeds, folds and strengths of each penalty
+    for name in search.cv_results_:
+        if "score" in name and "time" not in name:
+            assert_allclose(
+                other.cv_results_[name], search.cv_results_[name], atol=1e-9
+            )
+    seeds = {network.random_state for network in other.estimators_}
+    assert len(seeds) > 1
+    assert_allclose(other.predict_proba(X), search.predict_proba(X), atol=1e-6)
+
+
+TABLE = [[0.3, 1e-3], [1e-3, 0.3], [0.03, 0.03], [1e-3, 0.03]]
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (3, 3)])
+@pytest.mark.parametrize("estimator", ["lbfgs", "adam"])
+def test_searches_over_strengths_layer_by_layer(hidden, estimator, device):
+    n_layers = len(hidden) + 1
+    table = np.column_stack([TABLE, np.full(4, 0.01)])[:, :n_layers]
+    options = {**SETTINGS, "solver": estimator, "device": device, "max_iter": 20}
+    options["activation"] = "tanh"
+    cv = KFold(3)
+    search = RegMLPRegressorCV(
+        hidden, reg_lambdas=table, start="cold", cv=cv, **options
+    ).fit(X, SCORE[:, 0])
+    scores = [
+        [
+            RegMLPRegressor(hidden, reg_lambda=lam, **{**options, "device": "cpu"})
+            .fit(X[train], SCORE[train, 0])
+            .score(X[test], SCORE[test, 0])
+            for lam in table
+        ]
+        for train, test in cv.split(X)
+    ]
+    assert_allclose(search.scores_, scores, atol=1e-8)
+    assert_array_equal(search.reg_lambdas_, table)
+    best = int(np.mean(scores, axis=0).argmax())
+    assert search.reg_lambda_ == tuple(table[best])
+    assert search.cv_results_["params"][best]["reg_lambda"] == tuple(table[best])
+    assert search.best_estimator_.reg_lambda == tuple(table[best])
+    assert search.path_[best].reg_lambda == tuple(table[best])
+    assert_array_equal(search.best_estimator_.coefs_[0], search.path_[best].coefs_[0])
+    assert search.path_.to_frame()["reg_lambda"][best] == tuple(table[best])
+    assert f"{table[best][0]:.3g}" in search.summary().splitlines()[1]
+    assert "<td>(" in search.path_._repr_html_()
+    assert search.summary()._repr_html_().count("<td>") == 12
+
+
+def test_the_simplest_of_a_table_has_no_smaller_strength_in_any_layer():
+    table = np.array([[0.1, 0.1], [5.0, 0.05], [0.2, 0.3], [0.2, 0.2], [0.4, 0.4]])
+    mean, error = np.array([1.0, 0.95, 0.95, 0.99, 0.5]), np.full(5, 0.1)
+    assert best_row(table, mean) == 0
+    assert simplest(table, mean, error, 0) == 2
+    assert best_row(table, np.ones(5)) == 1
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"start": "warm"}, "one column per layer need start='cold'"),
+        ({"hidden_layer_sizes": ()}, r"one column per layer \(here 1\)"),
+        ({"param_grid": "auto"}, r"one column per layer \(here 1\)"),
+        ({"reg_lambdas": [[0.1, 0.2], [0.3]]}, "or a table of these"),
+        ({"reg_lambdas": [[0.1, -0.2]]}, "or a table of these"),
+        ({"reg_lambdas": [[0.1, 0.2], 0.3]}, "or a table of these"),
+    ],
+)
+def test_tables_that_are_none(params, message):
+    options = {"start": "cold", "reg_lambdas": TABLE, "hidden_layer_sizes": (4,)}
+    with pytest.raises(ValueError, match=message):
+        RegMLPRegressorCV(**{**options, **params}).fit(X, SCORE[:, 0])
+
+
+def test_tables_are_not_for_orders_and_relu():
+    network = RegMLPRegressor((4,), activation="tanh", **SETTINGS)
+    y, options = SCORE[:, 0], {"reg_lambdas": TABLE, "start": "cold"}
+    with pytest.raises(ValueError, match="max_features and max_units need"):
+        reg_mlp_path(network, X, y, max_features=2, **options)
+    with pytest.raises(ValueError, match="need start='cold'"):
+        reg_mlp_path(network, X, y, reg_lambdas=TABLE)
+    with pytest.raises(ValueError, match="need start='cold'"):
+        stability_selection(network, X, y, reg_lambdas=TABLE)
+    network.set_params(activation="relu")
+    with pytest.warns(UserWarning, match="one λ for all of them has the same minima"):
+        path = reg_mlp_path(network, X, y, **options)
+    assert repr(path).endswith("from (0.3,0.001) to (0.001,0.03)")
 
 
 @pytest.mark.parametrize("hidden", [(), (4,)])

@@ -257,7 +257,7 @@ def test_all_units_count_in_the_size_of_a_network():
 
 
 @pytest.mark.parametrize(
-    "bad", [10**12, 1, 0, True, NAN, [], [0.1, NAN], [-1.0], [[1]]]
+    "bad", [10**12, 1, 0, True, NAN, [], [0.1, NAN], [-1.0], [[1], 1]]
 )
 def test_grids_that_cannot_be_are_named(bad):
     with fails_naming("'reg_lambdas'", "int in [2, 10000]", repr(bad)):
