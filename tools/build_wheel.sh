@@ -53,7 +53,7 @@ assert not left, f"sources in the wheel: {left}"
 PYTHON
 
 # Tests from the wheel, elsewhere, on every Python that is here.
-cp -r tests pyproject.toml "$scratch"
+cp -r "$scratch"/sources/{tests,pyproject.toml} "$scratch"
 for minor in 11 12 13 14; do
     if ! $abi3 && [[ $wheel != *cp3$minor-* ]]; then continue; fi
     python=python3.$minor
