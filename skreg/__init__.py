@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         "Python in another folder."
     ) from error
 
-from skreg import displays, penalties
+from skreg import displays, losses, penalties
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._path import RegMLPPath, reg_mlp_path
@@ -50,6 +50,7 @@ __all__ = [
     "StabilitySelection",
     "convert_lambda",
     "displays",
+    "losses",
     "penalties",
     "recommended",
     "reg_mlp_path",

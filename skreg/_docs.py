@@ -1,23 +1,83 @@
-"""Docstrings of the estimators: what both share is written once, here."""
+"""Docstrings of the estimators: what several of them share is written once, here.
 
-import re
+Each class says in its own docstring what it is, with an example, which editors show.
+`documented` adds the sections between these.
+"""
 
-_TEMPLATE = """\
-{summary}
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import TypeVar
 
+Class = TypeVar("Class", bound=type)
+
+
+def documented(
+    *,
+    parameters: dict[str, str],
+    attributes: dict[str, str],
+    see_also: str,
+    notes: str,
+    references: str = "",
+) -> Callable[[Class], Class]:
+    """Decorator that completes the docstring of a class: summary and examples.
+
+    Parameters
+    ----------
+    parameters, attributes : dict
+        Entries of these sections by name, in their order.
+    see_also, notes, references : str
+        Bodies of these sections.
+    """
+    sections = {
+        "Parameters": "\n".join(parameters.values()),
+        "Attributes": "\n".join(attributes.values()),
+        "See Also": see_also,
+        "Notes": notes,
+        "References": references,
+    }
+    body = "\n\n".join(
+        f"{title}\n{'-' * len(title)}\n{text}"
+        for title, text in sections.items()
+        if text
+    )
+
+    def complete(cls: Class) -> Class:
+        if cls.__doc__ is not None:  # it is under python -OO
+            summary, title, examples = cleandoc(cls.__doc__).partition("Examples\n")
+            cls.__doc__ = f"{summary}{_OBJECTIVE}\n\n{body}\n\n{title}{examples}\n"
+        return cls
+
+    return complete
+
+
+def _entries(text):
+    """Entries of a section by name: each begins with a line that is not indented."""
+    entries = {}
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            name = line.partition(" :")[0]
+            entries[name] = line
+        else:
+            entries[name] += f"\n{line}"
+    return entries
+
+
+_OBJECTIVE = """\
 Minimizes, over weight matrices W_l of shape (n_in, n_out) and intercepts b_l,
 
     J(W, b) = 1 / sum(s) * sum_i s_i l(y_i, f(x_i)) + sum_l lambda_l Omega_l(W_l)
 
 with sample weights s. lambda (`reg_lambda`) means the same for every solver, batch
 size, sample size and scale of the sample weights: the data term is a mean, and the
-penalty enters every step at full strength.
+penalty enters every step at full strength."""
 
-Parameters
-----------
+# Networks ----------------------------------------------------------------------------
+
+# What is minimized; parameters of the task come next.
+_MODEL = """\
 hidden_layer_sizes : int or sequence of int >= 1, default=(100,)
     Units of each hidden layer; ``()`` is a generalized linear model.
-activation : {{"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}}, \
+activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}, \
 default="relu"
     Of the hidden layers. leaky_relu has slope 0.01; gelu is exact.
 penalty : None, str, Penalty or sequence of these, default="l2"
@@ -30,7 +90,7 @@ reg_lambda : float >= 0 or sequence of float, default=1e-4
     lambda, one value or one per layer.
 l1_ratio : float in [0, 1], default=0.5
     r of "elasticnet" and "sparse_group_lasso".
-decay_mode : {{"auto", "coupled", "decoupled", "proximal"}}, default="auto"
+decay_mode : {"auto", "coupled", "decoupled", "proximal"}, default="auto"
     Where the penalty acts in an update. "coupled": added to the gradient, before the
     optimizer's statistics. "decoupled": shrinks the weights by ``learning_rate *
     lambda`` outside the statistics (SGDW, AdamW; soft threshold for l1).
@@ -39,15 +99,30 @@ decay_mode : {{"auto", "coupled", "decoupled", "proximal"}}, default="auto"
     minimize J, decoupled does so only with plain SGD. With momentum mu, the fixed point
     of decoupled decay is the one of ``lambda * (1 - mu)``.
 penalize_intercepts : bool, default=False
-    Whether the penalty of a layer also acts on its intercepts.
-{task_parameters}
-solver : {{"sgd", "rmsprop", "adam", "lbfgs"}}, default="adam"
+    Whether the penalty of a layer also acts on its intercepts."""
+
+_CLASS_WEIGHT = """\
+class_weight : dict, "balanced" or None, default=None
+    Weights of the classes, multiplied with the sample weights in the data term."""
+
+_LOSS = """\
+loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, \
+default="squared_error"
+    Data loss l, summed over outputs: ``(y - f)^2 / 2``; ``|y - f|``; Huber's with
+    threshold 1 in units of y; pinball at `quantile`; half the Poisson or Gamma deviance
+    of e^f. absolute_error and quantile have a kink and need a mini-batch solver.
+quantile : float in [0, 1], default=0.5
+    Level of ``loss="quantile"``."""
+
+# How it is minimized.
+_TRAINING = """\
+solver : {"sgd", "rmsprop", "adam", "lbfgs"}, default="adam"
     "adam", "rmsprop" and "sgd" train on mini-batches. "lbfgs" is deterministic and
     works in float64 on all data at once: a proximal quasi-Newton method for every
     penalty, the choice for small and medium data.
 learning_rate_init : float > 0, default=0.001
     Learning rate, at the start where a schedule changes it. Not for lbfgs.
-learning_rate : {{"constant", "invscaling", "adaptive", "cosine"}}, default="constant"
+learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="constant"
     Schedule. "invscaling": ``learning_rate_init / (t_ + 1) ** power_t`` per epoch.
     "adaptive": divided by 5 whenever improvement ceases, until below 1e-6. "cosine":
     from `learning_rate_init` to 0 over `max_iter` epochs, step by step. Not for lbfgs.
@@ -94,8 +169,8 @@ n_iter_no_change : int >= 1 or np.inf, default=10
     Epochs without improvement after which training ends. lbfgs: iterations, with
     `early_stopping` only.
 ema : float in [0, 1), default=0.0
-    Decay per epoch of an exponential moving average of the weights [4]_, which predicts
-    in their place and is what `early_stopping` watches and keeps; ``ema=0.9`` averages
+    Decay per epoch of an exponential moving average of the weights, which predicts in
+    their place and is what `early_stopping` watches and keeps; ``ema=0.9`` averages
     over about 10 epochs. The first epoch starts it. Weights that are 0 after the last
     epoch are 0 in the network, too. Training does not see the average, and warm starts
     and `partial_fit` go on with both; after early stopping a warm start begins at the
@@ -116,18 +191,22 @@ n_jobs : int or None, default=None
     None: the physical cores, within the affinity of the process, the quota of its
     cgroup and OMP_NUM_THREADS; one inside workers of joblib. -1: all processors. Steps
     below about 100 microseconds use one thread whatever is asked for, and so do
-    processors without AVX-512.
+    processors without AVX-512."""
 
-Attributes
-----------
+_WEIGHTS = """\
 coefs_ : list of ndarray of shape (n_in, n_out)
     Weight matrices.
 intercepts_ : list of ndarray of shape (n_out,)
     Intercepts.
 coef_, intercept_ : ndarray, or float for `intercept_`
     The same in the shapes of scikit-learn's linear models; only with
-    ``hidden_layer_sizes=()``.
-{task_attributes}
+    ``hidden_layer_sizes=()``."""
+
+_CLASSES = """\
+classes_ : ndarray of shape (n_classes,)
+    Class labels; for multilabel, the column numbers."""
+
+_RECORD = """\
 n_iter_ : int
     Epochs or iterations of the last call.
 t_ : int
@@ -162,7 +241,7 @@ n_layers_ : int
     Layers, input and output included.
 n_outputs_ : int
     Output units.
-out_activation_ : {{"identity", "logistic", "softmax", "exp"}}
+out_activation_ : {"identity", "logistic", "softmax", "exp"}
     Output activation.
 n_features_in_ : int
     Inputs.
@@ -174,24 +253,20 @@ feature_importances_ : ndarray of shape (n_features,)
     Euclidean norm of the weights that lead from each input to units in use; 0 for an
     input that is not selected.
 sparsity_ : ndarray of shape (n_hidden_layers + 1,)
-    Share of exact zeros in each weight matrix.
+    Share of exact zeros in each weight matrix."""
 
-See Also
---------
-{other} : {other_summary}
+_SEE_ALSO = """\
 skreg.penalties : Penalties as objects.
-skreg.convert_lambda : lambda in the conventions of other libraries.
+skreg.convert_lambda : lambda in the conventions of other libraries."""
 
-Notes
------
+_NOTES = """\
 A mini-batch B estimates the data term by ``n / (|B| sum(s)) * sum_B s_i l_i``, which
 is unbiased and not divided by the weights of the batch. Small networks are best fitted
 several at once (``n_jobs`` of the model selection tools); the core releases the GIL.
-Adam is that of [1]_, decoupled decay that of [2]_, and the prox in the metric of an
-optimizer that of [3]_.
+Adam is that of [1]_, decoupled decay that of [2]_, the prox in the metric of an
+optimizer that of [3]_, and the average of weights that of [4]_."""
 
-References
-----------
+_REFERENCES = """\
 .. [1] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015,
    algorithm 1.
 .. [2] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019,
@@ -199,58 +274,24 @@ References
 .. [3] J. Yun, A. C. Lozano and E. Yang, "Adaptive proximal gradient methods for
    structured neural networks", NeurIPS 2021, algorithm 1.
 .. [4] B. T. Polyak and A. B. Juditsky, "Acceleration of stochastic approximation by
-   averaging", SIAM J. Control Optim. 30(4), 1992; here exponential, per epoch.
+   averaging", SIAM J. Control Optim. 30(4), 1992; here exponential, per epoch."""
 
-Examples
---------
-{example}
-"""
+CLASSIFIER = {
+    "parameters": _entries(_MODEL) | _entries(_CLASS_WEIGHT) | _entries(_TRAINING),
+    "attributes": _entries(_WEIGHTS) | _entries(_CLASSES) | _entries(_RECORD),
+    "see_also": f"RegMLPRegressor : The same for real targets.\n{_SEE_ALSO}",
+    "notes": _NOTES,
+    "references": _REFERENCES,
+}
+REGRESSOR = {
+    "parameters": _entries(_MODEL) | _entries(_LOSS) | _entries(_TRAINING),
+    "attributes": _entries(_WEIGHTS) | _entries(_RECORD),
+    "see_also": f"RegMLPClassifier : The same for class labels.\n{_SEE_ALSO}",
+    "notes": _NOTES,
+    "references": _REFERENCES,
+}
 
-CLASSIFIER = _TEMPLATE.format(
-    summary="Neural-network classifier with L1, L2, elastic-net and group penalties.",
-    task_parameters="""class_weight : dict, "balanced" or None, default=None
-    Weights of the classes, multiplied with the sample weights in the data term.""",
-    task_attributes="""classes_ : ndarray of shape (n_classes,)
-    Class labels; for multilabel, the column numbers.""",
-    other="RegMLPRegressor",
-    other_summary="The same for real targets.",
-    example=""">>> from sklearn.datasets import load_breast_cancer
->>> from sklearn.pipeline import make_pipeline
->>> from sklearn.preprocessing import StandardScaler
->>> from skreg import RegMLPClassifier
->>> X, y = load_breast_cancer(return_X_y=True)
->>> network = RegMLPClassifier(
-...     (20,), penalty="l1", reg_lambda=0.01, learning_rate_init=0.01, random_state=0
-... )
->>> model = make_pipeline(StandardScaler(), network).fit(X, y)
->>> model.score(X, y) > 0.95
-True
->>> bool((network.coefs_[0] == 0).mean() > 0.5)
-True""",
-)
-
-REGRESSOR = _TEMPLATE.format(
-    summary="Neural-network regressor with L1, L2, elastic-net and group penalties.",
-    task_parameters="""loss : {"squared_error", "absolute_error", "huber", "quantile", \
-"poisson", "gamma"}, default="squared_error"
-    Data loss l, summed over outputs: ``(y - f)^2 / 2``; ``|y - f|``; Huber's with
-    threshold 1 in units of y; pinball at `quantile`; half the Poisson or Gamma deviance
-    of e^f. absolute_error and quantile have a kink and need a mini-batch solver.
-quantile : float in [0, 1], default=0.5
-    Level of ``loss="quantile"``.""",
-    task_attributes="",
-    other="RegMLPClassifier",
-    other_summary="The same for class labels.",
-    example=""">>> from sklearn.datasets import load_diabetes
->>> from sklearn.preprocessing import scale
->>> from skreg import RegMLPRegressor
->>> X, y = load_diabetes(return_X_y=True)
->>> model = RegMLPRegressor(
-...     (20,), activation="tanh", reg_lambda=0.1, solver="lbfgs", random_state=0
-... ).fit(scale(X), scale(y))
->>> model.score(scale(X), scale(y)) > 0.4
-True""",
-).replace("\n\nn_iter_ :", "\nn_iter_ :")
+# Cross-validation --------------------------------------------------------------------
 
 # Parameters of the network that the search sets itself or has no use for.
 _LEFT_OUT = {"reg_lambda", "warm_start", "n_jobs"}
@@ -343,7 +384,7 @@ mean_scores_, std_errors_ : ndarray of shape (n_lambdas,)
 race_ : dict
     With "auto": each candidate's loss above the best (``difference``), its standard
     error (``error``), whether it was ``dropped``, and ``n_rows`` that raced.
-estimators_ : list of {network}
+estimators_ : list of networks
     The networks of the folds at the choice; with ``refit="stack"``, for each fold those
     that have weight. Unless ``refit=False``, as `folds_` and `oof_predictions_`.
 folds_ : Ensemble
@@ -356,7 +397,7 @@ oof_residuals_, oof_folds_ : ndarray of shape (n_pairs, n_outputs), (n_pairs,)
 path_ : RegMLPPath
     Networks along the grid on all data; see `reg_mlp_path`. With ``refit=True``, as
     `best_estimator_`, and the attributes below that describe one network.
-best_estimator_ : {network}
+best_estimator_ : RegMLPClassifier or RegMLPRegressor
     The fitted network alone."""
 
 _SEARCH_NOTES = """\
@@ -387,28 +428,23 @@ as the targets are, and what is left of it is fitted to all rows at the 5 lambda
 its best. Losses with a kink have adam for all four."""
 
 
-def search_docstring(summary, base, network, example):
-    """Docstring of a search: that of the network with entries exchanged."""
-    start, parameters, attributes, rest = re.split(
-        r"\n(?:Parameters|Attributes|See Also)\n-+\n", base
-    )
-    entries = re.split(r"\n(?=\S)", parameters.strip())
-    kept = [e for e in entries if e.split(" :")[0] not in _LEFT_OUT]
-    for own in (_SCORING, _VERBOSE):
-        name = own.split(" :")[0]
-        kept = [own if e.startswith(f"{name} :") else e for e in kept]
-    kept = [re.sub(r" \[\d+\]_", "", e) for e in kept]  # references are not shown
-    objective = start.partition("\n\n")[2]
-    sections = {
-        "Parameters": "\n".join([*kept, _OWN_PARAMETERS]),
-        "Attributes": f"{_OWN_ATTRIBUTES.format(network=network)}\n{attributes}",
-        "See Also": f"{network} : The network with a given lambda.\n"
-        "reg_mlp_path : The path alone.\n",
-        "Notes": _SEARCH_NOTES + "\n",
-        "Examples": example,
+def of_search(network, name):
+    """Sections of a search, for `documented`.
+
+    Parameters
+    ----------
+    network : dict
+        Sections of the network whose lambda is chosen.
+    name : str
+        Its class.
+    """
+    parameters = network["parameters"] | _entries(_SCORING) | _entries(_VERBOSE)
+    for left_out in _LEFT_OUT:
+        del parameters[left_out]
+    return {
+        "parameters": parameters | _entries(_OWN_PARAMETERS),
+        "attributes": _entries(_OWN_ATTRIBUTES) | network["attributes"],
+        "see_also": f"{name} : The network with a given lambda.\n"
+        "reg_mlp_path : The path alone.",
+        "notes": _SEARCH_NOTES,
     }
-    body = "\n\n".join(
-        f"{title}\n{'-' * len(title)}\n{text.strip()}"
-        for title, text in sections.items()
-    )
-    return f"{summary}\n\n{objective}\n{body}\n"

@@ -23,8 +23,27 @@ from skreg._typing import (
 from skreg.losses import REGRESSION_LOSSES
 
 
+@_docs.documented(**_docs.CLASSIFIER)
 class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
-    __doc__ = _docs.CLASSIFIER
+    """Neural-network classifier with L1, L2, elastic-net and group penalties.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skreg import RegMLPClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> network = RegMLPClassifier(
+    ...     (20,), penalty="l1", reg_lambda=0.01, learning_rate_init=0.01,
+    ...     random_state=0,
+    ... )
+    >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
+    >>> model.score(X, y) > 0.95
+    True
+    >>> bool((network.coefs_[0] == 0).mean() > 0.5)
+    True
+    """
 
     def __init__(
         self,
@@ -210,8 +229,22 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         return tags
 
 
+@_docs.documented(**_docs.REGRESSOR)
 class RegMLPRegressor(RegressorMixin, BaseRegMLP):
-    __doc__ = _docs.REGRESSOR
+    """Neural-network regressor with L1, L2, elastic-net and group penalties.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skreg import RegMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = RegMLPRegressor(
+    ...     (20,), activation="tanh", reg_lambda=0.1, solver="lbfgs", random_state=0
+    ... ).fit(scale(X), scale(y))
+    >>> model.score(scale(X), scale(y)) > 0.4
+    True
+    """
 
     def __init__(
         self,

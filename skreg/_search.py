@@ -24,24 +24,25 @@ from skreg._typing import (
 )
 
 
+@_docs.documented(**_docs.of_search(_docs.CLASSIFIER, "RegMLPClassifier"))
 class RegMLPClassifierCV(SearchCV, RegMLPClassifier):
-    __doc__ = _docs.search_docstring(
-        "`RegMLPClassifier` with lambda chosen by cross-validation.",
-        _docs.CLASSIFIER,
-        "RegMLPClassifier",
-        """\
->>> from sklearn.datasets import load_breast_cancer
->>> from sklearn.preprocessing import scale
->>> from skreg import RegMLPClassifierCV
->>> X, y = load_breast_cancer(return_X_y=True)
->>> model = RegMLPClassifierCV(
-...     (), penalty="l1", solver="lbfgs", scoring="loss", selection="1se"
-... ).fit(scale(X), y)
->>> bool((model.predict(scale(X)) == y).mean() > 0.95)
-True
->>> int(model.selected_features_.sum()) < 30
-True""",
-    )
+    """`RegMLPClassifier` with lambda chosen by cross-validation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skreg import RegMLPClassifierCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = RegMLPClassifierCV(
+    ...     (), penalty="l1", solver="lbfgs", scoring="loss", selection="1se"
+    ... ).fit(scale(X), y)
+    >>> bool((model.predict(scale(X)) == y).mean() > 0.95)
+    True
+    >>> int(model.selected_features_.sum()) < 30
+    True
+    """
+
     _network_class = RegMLPClassifier
 
     def __init__(
@@ -130,25 +131,26 @@ True""",
         self.refit = refit
 
 
+@_docs.documented(**_docs.of_search(_docs.REGRESSOR, "RegMLPRegressor"))
 class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
-    __doc__ = _docs.search_docstring(
-        "`RegMLPRegressor` with lambda chosen by cross-validation.",
-        _docs.REGRESSOR,
-        "RegMLPRegressor",
-        """\
->>> from sklearn.datasets import load_diabetes
->>> from sklearn.preprocessing import scale
->>> from skreg import RegMLPRegressorCV
->>> X, y = load_diabetes(return_X_y=True)
->>> model = RegMLPRegressorCV(
-...     (10,), activation="tanh", penalty="group_lasso", solver="lbfgs", tol=1e-3,
-...     max_iter=1000, reg_lambdas=10, selection="1se", random_state=0,
-... ).fit(scale(X), scale(y))
->>> 0.4 < model.score(scale(X), scale(y)) < 0.7
-True
->>> int(model.selected_features_.sum()) < 10
-True""",
-    )
+    """`RegMLPRegressor` with lambda chosen by cross-validation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skreg import RegMLPRegressorCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = RegMLPRegressorCV(
+    ...     (10,), activation="tanh", penalty="group_lasso", solver="lbfgs", tol=1e-3,
+    ...     max_iter=1000, reg_lambdas=10, selection="1se", random_state=0,
+    ... ).fit(scale(X), scale(y))
+    >>> 0.4 < model.score(scale(X), scale(y)) < 0.7
+    True
+    >>> int(model.selected_features_.sum()) < 10
+    True
+    """
+
     _network_class = RegMLPRegressor
 
     def __init__(

@@ -3,15 +3,20 @@
 A loss works on raw predictions f, the output layer before its activation. The compiled
 core evaluates it (``_core/losses.hpp``); a `Loss` names it for the core, knows the
 output activation that turns f into a prediction, and adds what does not depend on f.
+`Loss.per_row` evaluates it in NumPy, for comparisons and for scorers of one's own.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax, xlogy
 
 __all__ = ["CLASSIFICATION_LOSSES", "REGRESSION_LOSSES", "Loss", "regression_loss"]
+
+Array: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Loss:
     >>> poisson = regression_loss("poisson")
     >>> poisson.predict(np.array([0.0, 1.0])).round(3)
     array([1.   , 2.718])
+    >>> y, raw = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0]])
+    >>> poisson.per_row(y, raw).round(3)
+    array([0.   , 0.105])
     """
 
     name: str
@@ -53,7 +61,7 @@ class Loss:
     lowest: float = -np.inf
     lowest_included: bool = True
 
-    def predict(self, raw):
+    def predict(self, raw: Array) -> Array:
         """Apply the output activation to raw predictions of shape (n, k).
 
         A mean exp(f) beyond all floats is the largest one: the loss of "gamma" is
@@ -68,7 +76,7 @@ class Loss:
                 return np.minimum(np.exp(raw), np.finfo(raw.dtype).max)
         return raw
 
-    def mean_constant(self, y, sample_weight):
+    def mean_constant(self, y: Array, sample_weight: Array | None) -> float:
         """Weighted mean over samples of the part of the loss without f.
 
         Parameters
@@ -87,7 +95,7 @@ class Loss:
         per_sample = self.constant(y.astype(np.float64)).sum(axis=1)
         return float(np.average(per_sample, weights=sample_weight))
 
-    def per_row(self, y, raw):
+    def per_row(self, y: Array, raw: Array) -> Array:
         """Loss of each row, with the part that does not depend on f.
 
         Parameters
@@ -112,7 +120,7 @@ class Loss:
             values = values + self.constant(y)
         return values.sum(axis=1)
 
-    def link(self, mean):
+    def link(self, mean: Array) -> Array:
         """Raw prediction of a constant prediction, finite in any case.
 
         Parameters
@@ -132,7 +140,7 @@ class Loss:
             return log - np.log(np.maximum(1.0 - mean, tiny))
         return log - log.mean() if self.out_activation == "softmax" else log
 
-    def curvature(self, raw):
+    def curvature(self, raw: Array) -> float:
         """Mean second derivative in f, at raw predictions that are those of the mean.
 
         That of the canonical link: 1, the variance of a label or of a count; also 1 for
@@ -151,7 +159,7 @@ class Loss:
             return float(np.mean(mean * (1.0 - mean)))
         return float(np.mean(mean)) if self.name == "poisson" else 1.0
 
-    def check_targets(self, y, name="y"):
+    def check_targets(self, y: Array, name: str = "y") -> None:
         """Raise ValueError where y, called `name`, is out of the range of the loss."""
         low = y.min()
         if low < self.lowest or (low == self.lowest and not self.lowest_included):
@@ -212,7 +220,7 @@ REGRESSION_LOSSES = {
 }
 
 
-def regression_loss(name, quantile=0.5):
+def regression_loss(name: str, quantile: float = 0.5) -> Loss:
     """Loss of a regressor by name; `quantile` is used by "quantile" alone.
 
     Parameters
