@@ -18,8 +18,8 @@ _FARTHEST = 30.0  # log of what a unit may differ by from the common one
 
 
 def degree(penalty):
-    """2 for squares, 1 for norms: by which power of a unit its value scales."""
-    return 2 if penalty.is_smooth else 1
+    """By which power of a unit its value scales; near 0, where it has several."""
+    return penalty.degree or (2.0 if penalty.is_smooth else 1.0)
 
 
 def spread_or_size(spread, mean):

@@ -5,14 +5,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
-from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skreg import _validation as validation
 from skreg._base import BaseRegMLP
+from skreg._crossval import in_parallel
 from skreg._grid import Grid
 from skreg._numbers import as_float
 from skreg._path import as_path, warn_unconverged
@@ -303,10 +302,9 @@ def stability_selection(
         walk = Walk(prepare(network, task, rows, header))
         is_penalized = _penalized_inputs(estimator, walk.problem)
         grid = _grid_of_halves(walk, reg_lambdas, eps)
-        fold = (get_config(), network, task, rows, header, grid)
-        jobs = [delayed(_masks)(*fold, half) for half in _halves(rows, n_pairs, rng)]
-        # Threads, whatever the backend: the compiled core releases the GIL.
-        done = Parallel(n_jobs=n_jobs, require="sharedmem")(jobs)
+        given = network, task, rows, header, grid
+        halves = _halves(rows, n_pairs, rng)
+        done = in_parallel(n_jobs, [(_masks, *given, half) for half in halves])
     counts = [walk.count, *(count for _, count in done)]
     n_unconverged, n_fits = np.sum(counts, axis=0)
     warn_unconverged(n_unconverged, n_fits, network)
@@ -362,16 +360,15 @@ def _halves(rows, n_pairs, rng):
         yield from (np.sort(order[:half]), np.sort(order[half : 2 * half]))
 
 
-def _masks(config, network, task, rows, header, grid, half):
+def _masks(network, task, rows, header, grid, half):
     """Inputs in use along the path on a half, (n_lambdas, n_features); its count."""
-    with config_context(**config):
-        rows, task = rows.take(half).balanced(task)
-        walk = Walk(prepare(network, task, rows, header))
-        fits = walk.run(grid)
-        if not all(np.isfinite(fit.theta).all() for fit in fits):
-            raise ValueError(NON_FINITE)
-        path = as_path(network, fits, walk.training)
-        return [fitted.selected for fitted in path.networks], walk.count
+    rows, task = rows.take(half).balanced(task)
+    walk = Walk(prepare(network, task, rows, header))
+    fits = walk.run(grid)
+    if not all(np.isfinite(fit.theta).all() for fit in fits):
+        raise ValueError(NON_FINITE)
+    path = as_path(network, fits, walk.training)
+    return [fitted.selected for fitted in path.networks], walk.count
 
 
 def _penalized_inputs(estimator, problem):
@@ -427,5 +424,6 @@ def _check_arguments(estimator, eps, n_pairs, n_jobs):
         raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
     if not validation.is_integer(n_pairs) or n_pairs < 1:
         raise ValueError(f"'n_pairs' must be an int >= 1. Got {n_pairs!r}.")
-    if n_jobs is not None and not (validation.is_integer(n_jobs) and n_jobs != 0):
-        raise ValueError(f"'n_jobs' must be None or an int, not 0. Got {n_jobs!r}.")
+    is_allowed, description = validation.N_JOBS
+    if not is_allowed(n_jobs):
+        raise ValueError(f"'n_jobs' must be {description}. Got {n_jobs!r}.")

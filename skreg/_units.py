@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-# A spread below this share of the largest entry is rounding: of the sums of squares of
-# sparse columns, which are not centered, only half of the digits are left.
-_CONSTANT, _CONSTANT_SPARSE = 1e-12, 1e-6
+from skreg._engines._moments import weighted_moments
+
+_CONSTANT = 1e-12  # a spread below this share of the mean is rounding
 # Standardized values are rounded to multiples of this, so that the rounding of other
 # units, which training would amplify, does not reach it.
 _RESOLUTION = 2.0**-26
@@ -85,32 +85,17 @@ def _rounded(values, dtype):
     return (np.round(values / _RESOLUTION) * _RESOLUTION).astype(dtype)
 
 
-def _moments(A, s):
-    """Weighted mean and standard deviation of columns, whatever their units.
+def _moments(A, share):
+    """Mean and scale of columns by weights of sum 1, whatever their units.
 
     The mean of sparse columns is returned as 0, as they are not centered; the scale of
     constant ones is their size.
     """
-    is_sparse = sparse.issparse(A)
-    rows = s > 0
-    A, s = A[rows], s[rows]
-    if is_sparse:
-        size = abs(A).max(axis=0).toarray().ravel().astype(np.float64)
-    else:
-        size = np.abs(A).max(axis=0).astype(np.float64)
-    size[size == 0] = 1.0
-    if is_sparse:
-        Z = A @ sparse.diags_array(1.0 / size)
-        mean = Z.T @ s
-        deviation = np.sqrt(np.maximum(Z.power(2).T @ s - mean**2, 0.0))
-        constant = deviation <= _CONSTANT_SPARSE
-        mean = np.zeros_like(mean)
-    else:
-        Z = A / size
-        mean = s @ Z
-        deviation = np.sqrt(s @ (Z - mean) ** 2)
-        constant = deviation <= _CONSTANT
-        if A.dtype == np.float32:
-            constant = deviation <= np.finfo(np.float32).eps
-    deviation[constant] = 1.0
-    return mean * size, deviation * size
+    if not share.all():
+        A, share = A[share > 0], share[share > 0]
+    mean, spread = weighted_moments(A, share)
+    size = np.abs(mean)
+    rounding = max(_CONSTANT, np.finfo(A.dtype).eps) * size
+    scale = np.where(spread > rounding, spread, size)
+    mean = np.zeros_like(mean) if sparse.issparse(A) else mean
+    return mean, np.where(scale > 0, scale, 1.0)

@@ -74,6 +74,12 @@ def _is_class_weight(value):
     return value is None or (isinstance(value, str) and value == "balanced")
 
 
+N_JOBS = (
+    lambda value: (
+        value is None or (is_integer(value) and 0 < abs(value) <= _MOST_THREADS)
+    ),
+    f"None or an int from -{_MOST_THREADS} to {_MOST_THREADS}, not 0",
+)
 VERBOSE = (
     lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
     "a bool or an int >= 0",
@@ -117,12 +123,7 @@ _CONSTRAINTS = {
     "warm_start": _BOOLEAN,
     "device": (is_device_name, DEVICES),
     "verbose": VERBOSE,
-    "n_jobs": (
-        lambda value: (
-            value is None or (is_integer(value) and 0 < abs(value) <= _MOST_THREADS)
-        ),
-        f"None or an int from -{_MOST_THREADS} to {_MOST_THREADS}, not 0",
-    ),
+    "n_jobs": N_JOBS,
 }
 
 

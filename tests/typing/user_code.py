@@ -64,7 +64,7 @@ def classify(X: NDArray[np.float64], y: NDArray[np.int64]) -> None:
     )
     search = search.fit(X, y)
     assert_type(search, RegMLPClassifierCV)
-    assert_type(search.reg_lambda_, float)
+    assert_type(search.reg_lambda_, float | tuple[float, ...])
     assert_type(search.scores_, NDArray[Any])
     assert_type(search.path_, RegMLPPath)
     grid = {"regmlpclassifier__reg_lambda": [1e-3, 1e-2]}
