@@ -28,6 +28,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skreg import RegMLPClassifier
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--output", default="plot_grid_search.png")
+parser.add_argument("--progress", action="store_true", help="scikit-learn >= 1.9, rich")
+options = parser.parse_known_args()[0]
+
 file = Path(os.environ.get("SKREG_DATA", ".")) / "adult.csv.gz"
 try:
     if file.exists():
@@ -75,6 +80,10 @@ scoring = {
 search = GridSearchCV(
     pipeline, grids, scoring=scoring, refit="loss", cv=3, return_train_score=True
 )
+if options.progress:
+    from sklearn.callback import ProgressBar
+
+    search.set_callbacks(ProgressBar())
 warnings.simplefilter("ignore", ConvergenceWarning)  # 30 epochs are the plan
 start = time.perf_counter()
 search.fit(X_train, y_train)
@@ -122,6 +131,4 @@ for ax, panel in zip(axes, ("l2", "l1", "group_lasso")):
 axes[0].set_ylabel("log loss, validation (dashed: training)")
 figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--output", default="plot_grid_search.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=150)
+figure.savefig(options.output, dpi=150)

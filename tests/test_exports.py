@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -443,6 +446,47 @@ def test_models_are_logged_by_mlflow(tmp_path, monkeypatch, serialization):
     assert np.array_equal(
         mlflow.pyfunc.load_model(info.model_uri).predict(X), model.predict(X)
     )
+
+
+AUTOLOG = """
+import sys
+
+import mlflow
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skreg import RegMLPRegressor
+
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.sklearn.autolog(log_models=False)
+X = np.random.default_rng(0).normal(size=(40, 3))
+network = RegMLPRegressor((3,), max_iter=2, reg_lambda=0.5)
+pipeline = make_pipeline(StandardScaler(), network)
+search = GridSearchCV(network, {"reg_lambda": [0.25]}, cv=2)
+models = {"regmlpregressor__reg_lambda": pipeline, "best_reg_lambda": search}
+for name, model in models.items():
+    with mlflow.start_run() as run:
+        score = model.fit(X, X[:, 0]).score(X, X[:, 0])
+    logged = mlflow.get_run(run.info.run_id).data
+    assert logged.metrics["training_score"] == score
+    print(logged.params[name])
+"""
+
+
+def test_pipelines_and_searches_are_logged_by_mlflow_on_its_own(tmp_path):
+    pytest.importorskip("mlflow")
+    # In a process of its own: autolog replaces methods of scikit-learn for good.
+    switches = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AUTOLOG, (tmp_path / "runs").as_uri()],
+        env={**os.environ, **switches},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0.5", "0.25"]
 
 
 # shap --------------------------------------------------------------------------------
