@@ -4,7 +4,8 @@ from base64 import b64encode
 from functools import singledispatch
 from io import BytesIO
 
-# The site that docs/ becomes; the same address as under [project.urls] in pyproject.
+# The site that docs/ becomes. Where code cannot read this, in pyproject.toml and the
+# switcher of versions, a test compares.
 DOCUMENTATION = "https://skreg.readthedocs.io/en/stable"
 
 

@@ -4,8 +4,10 @@ import base64
 import importlib
 import inspect
 import io
+import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,17 @@ def test_pages_exist_for_all_public_objects():
         names = importlib.import_module(module).__all__
         missing = {name for name in names if name not in listed and name not in text}
         assert not missing, module
+
+
+def test_one_address_of_the_site():
+    if not PAGES.exists():
+        pytest.skip("tests run without the sources of the site")
+    switcher = json.loads((PAGES.parents[1] / "_static" / "switcher.json").read_text())
+    assert [v["url"] for v in switcher if v.get("preferred")] == [DOCUMENTATION + "/"]
+    project = tomllib.loads((PAGES.parents[2] / "pyproject.toml").read_text())[
+        "project"
+    ]
+    assert DOCUMENTATION.startswith(project["urls"]["Documentation"] + "/")
 
 
 def test_tables_are_text_that_notebooks_draw():
