@@ -67,8 +67,10 @@ class Coordinates:
         1 / (sqrt((s_j / a_1)^2 + l2 / e) + l1 / e),
 
     where ``e`` is the unit of the objective, ``a_L^2`` times the curvature of the loss.
-    Inputs are centered at their mean, and the last intercepts are counted from the null
-    prediction.
+    All units below the last layer are divided by the root of the number of outputs: the
+    curvature of the objective there is a sum over outputs, in the last layer that of
+    one. Inputs are centered at their mean, and the last intercepts are counted from the
+    null prediction.
 
     Parameters
     ----------
@@ -144,6 +146,10 @@ class Coordinates:
             inverse = np.hypot(columns[:, np.newaxis] / units[1], np.sqrt(l2 / unit))
             rows = self.scale[network.slices[0]].reshape(network.shapes[0])
             rows[:] = 1 / (inverse + l1 / unit)
+        self._shares = np.full(network.n_parameters, network.units[-1] ** -0.5)
+        self._shares[network.slices[network.n_layers - 1]] = 1.0
+        self._shares[self._last] = 1.0
+        self.scale *= self._shares
 
     @classmethod
     def of(cls, problem, lam):
@@ -210,7 +216,7 @@ class Coordinates:
         drawn : ndarray of shape (n_parameters,)
             Initial parameters for standardized data. The last intercepts are replaced.
         """
-        u = drawn.astype(np.float64)
+        u = drawn / self._shares
         u[self._last] = 0.0
         return self.leave(u)
 

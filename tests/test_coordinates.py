@@ -29,6 +29,13 @@ def make(rows=None, n=12, activation="tanh", penalties=PENALTIES, **options):
     return problem, X, y, s, u
 
 
+def root_of_outputs(network):
+    """By which the units of all parameters below the last layer are divided."""
+    roots = np.full(network.n_parameters, np.sqrt(network.units[-1]))
+    roots[network.slices[network.n_layers - 1]] = roots[network.slices[-1]] = 1
+    return roots
+
+
 # Moments of the data ------------------------------------------------------------------
 
 
@@ -105,7 +112,8 @@ def test_the_network_is_that_of_standardized_data(activation, n_hidden):
         loss,
         problem.penalties,
     )
-    value = problem.data_value(problem.coordinates().leave(u))
+    theta = problem.coordinates().leave(u * root_of_outputs(network))
+    value = problem.data_value(theta)
     assert_allclose(value, y_spread**2 * standardized.data_value(u), rtol=1e-10)
 
 
@@ -113,14 +121,15 @@ def test_the_start_predicts_the_mean_target():
     problem, *_, u = make()
     theta = problem.coordinates().start(u)
     assert_allclose(problem.network.intercepts(theta)[-1], problem.data.null_prediction)
-    there = problem.coordinates().enter(theta)
+    there = problem.coordinates().enter(theta) / root_of_outputs(problem.network)
     assert_allclose(there[:-2], u[:-2], rtol=1e-11)
     assert_allclose(there[-2:], 0, atol=1e-12)
 
 
 def test_homogeneous_layers_share_the_unit():
     problem, *_ = make(activation="relu")
-    scale = problem.network.coefs(problem.coordinates().scale)
+    scale = problem.coordinates().scale * root_of_outputs(problem.network)
+    scale = problem.network.coefs(scale)
     assert_allclose(scale[1], problem.coordinates().weight_unit)
     typical = np.median(problem.data.input_spread)
     expected = problem.coordinates().weight_unit * typical / problem.data.input_spread
@@ -217,7 +226,8 @@ def test_crossing_leaves_what_it_does_not_touch():
 def test_penalties_of_all_layers_are_equally_strong(penalties):
     problem, *_ = make(activation="relu", penalties=penalties)
     for lam in (np.array([0.3, 0.1]), np.array([1e-5, 10.0])):
-        into, out = problem.network.intercepts(problem.coordinates(lam).scale)
+        scale = problem.coordinates(lam).scale * root_of_outputs(problem.network)
+        into, out = problem.network.intercepts(scale)
         typical = np.median(problem.data.input_spread)
         first, second = into[0] / typical, out[0] / into[0]
         degrees = [2 if p.is_smooth else 1 for p in penalties]
@@ -235,6 +245,6 @@ def test_inputs_that_hardly_vary_get_no_larger_unit_than_the_penalty_allows(pena
     )
     expected = 1 / (np.sqrt(spread**2 + l2 * 1e2 / t**2) + l1 * 1e2 / t**2)
     rows = problem.network.coefs(problem.coordinates(lam).scale)[0]
-    assert_allclose(rows, np.outer(expected, np.ones(4)))
+    assert_allclose(rows, np.outer(expected, np.ones(4)) / np.sqrt(2))
     free = problem.network.coefs(problem.coordinates().scale)[0]
-    assert_allclose(free, np.outer(1 / spread, np.ones(4)))
+    assert_allclose(free, np.outer(1 / spread, np.ones(4)) / np.sqrt(2))

@@ -182,7 +182,10 @@ def units_of(model, X, y, s=None, penalty="none"):
     l1 = lam * {"none": 0, "l2": 0, "elasticnet": L1_RATIO}.get(penalty, 1)
     rows = 1 / (np.sqrt((spread / units[1]) ** 2 + l2) + l1)
     coefs[0] = np.outer(rows, np.ones(coefs[0].shape[1]))
-    return [*coefs, *(np.full_like(b, u) for b, u in zip(model.intercepts_, units[1:]))]
+    intercepts = [np.full_like(b, u) for b, u in zip(model.intercepts_, units[1:])]
+    for block in (*coefs[:-1], *intercepts[:-1]):
+        block /= np.sqrt(model.n_outputs_)
+    return [*coefs, *intercepts]
 
 
 def label_shares(model, y, s=None):
@@ -195,6 +198,8 @@ def gradient_unit(model, X, y, s=None, penalty="none"):
     units, L = units_of(model, X, y, s, penalty), len(model.coefs_)
     mean, _, y_mean, *_ = spreads(X, y, s)
     params = [u * p for u, p in zip(units, start_of(model, X))]
+    for k in (*range(L - 1), *range(L, 2 * L - 1)):
+        params[k] *= np.sqrt(model.n_outputs_)  # the start does not know of it
     params[L] = params[L] - mean @ params[0]
     params[L - 1] = np.zeros_like(params[L - 1])
     null = y_mean
