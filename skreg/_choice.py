@@ -19,6 +19,7 @@ from skreg._crossval import (
 )
 from skreg._ensemble import Ensemble, stacking_weights
 from skreg._grid import Grid
+from skreg._loo import leave_one_out, left_out
 from skreg._numbers import as_strength, strength_text
 from skreg._results import Result, as_table, best_result
 from skreg._support import agreed_inputs, select_inputs
@@ -62,6 +63,8 @@ class Plan:
         The same for each fold.
     exponents : tuple of float
         Those of adaptive factors, increasing; 0 for none.
+    is_loo : bool
+        Whether scores are those of approximate leave-one-out, without fits on folds.
     """
 
     splits: list
@@ -78,6 +81,7 @@ class Plan:
     inputs: np.ndarray | None = None
     inputs_of_folds: list | None = None
     exponents: tuple = (0.0,)
+    is_loo: bool = False
 
     def with_inputs(self, data, network, max_features):
         """The plan with the inputs that paths of lambda leave.
@@ -221,6 +225,10 @@ def _training(data, plan):
 
 def _with_folds(results, plan, splits, folds):
     """Results with the scores of more folds."""
+    if plan.is_loo:
+        pairs = plan.run((_left_out, r.data, r.grids[0], plan, r.path) for r in results)
+        known = zip(results, pairs)
+        return [replace(r, path=path, folds=folds) for r, (path, folds) in known]
     jobs = [(result.data, result.grids[0]) for result in results]
     new = [list(result.folds) for result in results]
     for row, scores in zip(new, _run_folds(jobs, plan, splits, folds)):
@@ -229,11 +237,26 @@ def _with_folds(results, plan, splits, folds):
     return [replace(result, folds=row) for result, row in zip(results, new)]
 
 
+def _left_out(data, grid, plan, path=None):
+    """A path on all rows, and `Scores` of each row without it."""
+    training = _training(data, plan)
+    path = path or fit_path(training, grid, data.start)
+    scores = leave_one_out(training, data.rows, path)
+    n_known = np.isfinite(scores[0].test).sum()
+    plan.report(
+        f"{data.point.label}, leave-one-out: scores at {n_known} of "
+        f"{len(path.networks)} lambdas"
+    )
+    return path, scores
+
+
 def _run_folds(jobs, plan, splits, folds):
     """For each (data, grid) a list of the scores of these folds.
 
     One call of the plan is one fold of one job, or all of those that train at once.
     """
+    if plan.is_loo:
+        return [scores for _, scores in plan.run((_left_out, *j, plan) for j in jobs)]
     together = {}
     for j, (data, grid) in enumerate(jobs):
         together.setdefault(_company(j, data, grid), []).append(j)
@@ -485,6 +508,12 @@ def _stack(choice, plan):
     weights = stacking_weights(data.task.loss, targets, raws, s)
     kept = np.flatnonzero(weights > 1e-6 * weights.max())
     return [members[k] for k in kept], weights[kept] / weights[kept].sum()
+
+
+def predicted_without(choice, plan):
+    """Raw predictions of each row by the chosen network without it."""
+    network, data = choice.best.networks(choice.index)[0], choice.best.data
+    return left_out(_training(data, plan), data.rows, network, choice.reg_lambda)
 
 
 def out_of_fold(ensemble, data, splits):

@@ -311,9 +311,12 @@ reg_lambdas : int >= 2, array-like of float >= 0 or None, default=None
 eps : float in (0, 1) or None, default=None
     Length of the automatic grid: its smallest lambda as a share of lambda_ref. None is
     1e-3, with "auto" 1e-4.
-cv : int, splitter, iterable or None, default=None
+cv : int, splitter, iterable, "loo" or None, default=None
     Folds, as in scikit-learn; None is 5. With "auto", None is 5 shuffled folds, which
-    keep `groups` together.
+    keep `groups` together. "loo": leave-one-out, approximated by a Newton step from the
+    network on all rows, without a fit on folds; for lbfgs, ``scoring="loss"`` and
+    penalties of all layers that make zeros. Networks with more than a third of a degree
+    of freedom per row, or 3000 weights, have no score (NaN).
 n_jobs : int or None, default=None
     Threads that share folds and candidates, as in joblib; where there are more cores
     than these, or None, also threads inside of each. The results do not depend on it.

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from skreg import _docs
 from skreg._intervals import cv_plus
@@ -276,7 +275,7 @@ class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
         >>> bool(0.8 < ((lower <= y[300:]) & (y[300:] <= upper)).mean() < 1)
         True
         """
-        check_is_fitted(self)
+        self._check_has_folds()
         if not 0 < as_float(level) < 1:
             raise ValueError(f"'level' must be a float in (0, 1). Got {level!r}.")
         X = read_X(self, X, self.fitted_.dtype)

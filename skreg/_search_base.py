@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -30,11 +30,21 @@ from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
-from skreg._choice import Plan, choose, mean_of_folds, out_of_fold, path_of
+from skreg._choice import (
+    Plan,
+    choose,
+)
 from skreg._crossval import Data, row_of, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator
-from skreg._numbers import as_float, as_strength, is_boolean, is_integer
+from skreg._loo import check_leave_one_out
+from skreg._numbers import (
+    as_float,
+    as_strength,
+    is_boolean,
+    is_integer,
+)
+from skreg._outcome import attributes_of, networks_of, warn_of_a_constant
 from skreg._path import RegMLPPath, warn_unconverged
 from skreg._points import points_of
 from skreg._repr import Table
@@ -176,6 +186,7 @@ class SearchCV(BaseRegMLP):
             np.random.RandomState(network.random_state % 2**32),
             listener := _Listener.of(self, *user),
             exponents=exponents_of(self),
+            is_loo=self._is_loo,
         )
         n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
         for data in candidates:
@@ -185,16 +196,20 @@ class SearchCV(BaseRegMLP):
         choice = choose(candidates, plan)
         for result in choice.results:
             result.data.point.network.set_params(n_jobs=self.n_jobs)
-        attributes, count = _attributes_of(choice), choice.count
+        attributes, count = attributes_of(choice), choice.count
         if self.refit:
-            attributes |= _networks_of(choice, plan)
+            attributes |= networks_of(choice, plan)
             if "path_count" in attributes:
                 count = count + attributes.pop("path_count")
         if attributes.get("fitted_", choice).is_constant:
-            _warn_of_a_constant(choice, self.selection)
+            warn_of_a_constant(choice, self.selection)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
         return attributes, header, count
+
+    @property
+    def _is_loo(self):
+        return isinstance(self.cv, str) and self.cv == "loo"
 
     @property
     def _is_auto(self):
@@ -225,6 +240,8 @@ class SearchCV(BaseRegMLP):
             if self.reg_lambdas is not None:
                 reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
                 validation.check_table(training.problem, reg_lambdas, self.start)
+            if self._is_loo:
+                check_leave_one_out(self, training)
             if exponents_of(self) != (0.0,):  # refused before any fit
                 with_adaptive_factors(point.network, np.ones((X.shape[1], 1)), 0)
             data = Data(point, task, header, rows, user, units, given, self.start)
@@ -257,7 +274,11 @@ class SearchCV(BaseRegMLP):
             )
         if exponents_of(self) != (0.0,) and self._is_auto:
             raise validation.parameter_error(
-                self, "adaptive", "0 with param_grid='auto' or max_features"
+                self,
+                "adaptive",
+                "0 with param_grid='auto' or max_features (give 'param_grid' as a "
+                "dict): these choose among penalties of their own, most of which "
+                "remove no inputs",
             )
         if self.reg_lambdas is not None:
             validation.check_reg_lambdas(self.reg_lambdas)
@@ -272,6 +293,10 @@ class SearchCV(BaseRegMLP):
         """List of (training rows, test rows)."""
         X, y = data.given
         n_rows = len(data.user.y)
+        if self._is_loo:
+            if split_params.get("groups") is not None:
+                raise ValueError("groups cannot be kept together with cv='loo'.")
+            return [(np.arange(n_rows), np.array([row])) for row in range(n_rows)]
         try:
             cv = self.cv
             if cv is None and self._is_auto:
@@ -382,9 +407,16 @@ class SearchCV(BaseRegMLP):
     @property
     def estimators_(self) -> list[BaseRegMLP]:
         """The networks of the folds, as fitted estimators."""
-        check_is_fitted(self)
+        self._check_has_folds()
         pairs = zip(self.folds_.networks, self.folds_.params)
         return [self._as_network(fitted, params) for fitted, params in pairs]
+
+    def _check_has_folds(self):
+        check_is_fitted(self)
+        if self._is_loo:
+            raise AttributeError(
+                "cv='loo' fits no networks of folds. Set another 'cv'."
+            )
 
     def summary(self) -> str:
         """Table of the best lambda and the largest one within a standard error.
@@ -606,79 +638,3 @@ class _Listener:
                 "A callback asked for an end, but a search needs every lambda on every "
                 "fold: it went on."
             )
-
-
-def _attributes_of(choice):
-    """Fitted attributes that need no network."""
-    best, index = choice.best, choice.index
-    table, row = choice.table()
-    return {
-        "best_params_": choice.params,
-        "reg_lambda_": choice.reg_lambda,
-        "best_score_": float(best.mean[index]),
-        "best_index_": row,
-        "cv_results_": table,
-        "reg_lambdas_": best.reg_lambdas,
-        "scores_": best.of_folds("test"),
-        "train_scores_": best.of_folds("train"),
-        "mean_scores_": best.mean,
-        "std_errors_": best.std_error,
-    } | ({} if choice.race is None else {"race_": choice.race})
-
-
-def _networks_of(choice, plan):
-    """Fitted attributes that hold networks, and what they predict out of fold."""
-    data, folds = choice.best.data, mean_of_folds(choice, plan)
-    attributes = {"folds_": folds, "fitted_": folds}
-    if plan.refit is True or plan.refit == 1:
-        path, fitted = path_of(choice, plan)
-        attributes["fitted_"] = data.restored(fitted)
-        attributes["path_"] = path.public(data)
-        attributes["path_count"] = path.count
-    raws = out_of_fold(folds, data, plan.splits)
-    attributes["oof_predictions_"] = _by_row(data, plan.splits, raws)
-    if data.task.classes is None:
-        attributes |= _residuals(data, plan.splits, raws)
-    return attributes
-
-
-def _warn_of_a_constant(choice, selection):
-    by = " by a standard error" if selection == "1se" else ""
-    warn(
-        f"The choice, reg_lambda={choice.reg_lambda:.3g}, predicts a constant: "
-        f"networks that use X do not score better{by}. Pass smaller 'reg_lambdas', or "
-        "another 'selection' or 'scoring', unless X tells nothing of y.",
-        ConvergenceWarning,
-    )
-
-
-def _residuals(data, splits, raws):
-    """Absolute out-of-fold residuals of rows that have weight, and their folds."""
-    residuals, folds = [], []
-    for k, ((_, test), raw) in enumerate(zip(splits, raws)):
-        part = data.user.take(test)
-        error = np.abs(part.targets - data.task.loss.predict(raw))
-        s = part.sample_weight
-        error = error if s is None else error[s > 0]
-        residuals.append(error)
-        folds.append(np.full(len(error), k))
-    return {
-        "oof_residuals_": np.concatenate(residuals),
-        "oof_folds_": np.concatenate(folds),
-    }
-
-
-def _by_row(data, splits, raws):
-    """Mean prediction of each row out of fold; NaN for rows that no fold holds out."""
-    task, n_rows = data.task, len(data.user.y)
-    predict = task.loss.predict if task.classes is None else task.probabilities
-    total, count = 0.0, np.zeros(n_rows)
-    for (_, test), raw in zip(splits, raws):
-        predicted = predict(raw)
-        part = np.zeros((n_rows, predicted.shape[1]))
-        np.add.at(part, test, predicted)
-        total = total + part
-        count += np.bincount(test, minlength=n_rows)
-    with np.errstate(invalid="ignore"):
-        mean = total / count[:, None]
-    return mean[:, 0] if task.classes is None and mean.shape[1] == 1 else mean

@@ -1,0 +1,97 @@
+"""Fitted attributes of a cross-validation, from the choice that it has made."""
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skreg._choice import mean_of_folds, out_of_fold, path_of, predicted_without
+from skreg._numbers import strength_text
+from skreg._warnings import warn
+
+
+def attributes_of(choice):
+    """Fitted attributes that need no network."""
+    best, index = choice.best, choice.index
+    table, row = choice.table()
+    return {
+        "best_params_": choice.params,
+        "reg_lambda_": choice.reg_lambda,
+        "best_score_": float(best.mean[index]),
+        "best_index_": row,
+        "cv_results_": table,
+        "reg_lambdas_": best.reg_lambdas,
+        "scores_": best.of_folds("test"),
+        "train_scores_": best.of_folds("train"),
+        "mean_scores_": best.mean,
+        "std_errors_": best.std_error,
+    } | ({} if choice.race is None else {"race_": choice.race})
+
+
+def networks_of(choice, plan):
+    """Fitted attributes that hold networks, and what they predict out of fold."""
+    if plan.is_loo:
+        return _networks_of_loo(choice, plan)
+    data, folds = choice.best.data, mean_of_folds(choice, plan)
+    attributes = {"folds_": folds, "fitted_": folds}
+    if plan.refit is True or plan.refit == 1:
+        path, fitted = path_of(choice, plan)
+        attributes["fitted_"] = data.restored(fitted)
+        attributes["path_"] = path.public(data)
+        attributes["path_count"] = path.count
+    raws = out_of_fold(folds, data, plan.splits)
+    attributes["oof_predictions_"] = _by_row(data, plan.splits, raws)
+    if data.task.classes is None:
+        attributes |= _residuals(data, plan.splits, raws)
+    return attributes
+
+
+def _networks_of_loo(choice, plan):
+    data, (path, fitted) = choice.best.data, path_of(choice, plan)
+    raw, every = predicted_without(choice, plan), np.arange(len(data.rows.y))
+    return {
+        "fitted_": data.restored(fitted),
+        "path_": path.public(data),
+        "oof_predictions_": _by_row(data, [(every, every)], [raw]),
+    }
+
+
+def warn_of_a_constant(choice, selection):
+    lam = strength_text(choice.reg_lambda)
+    by = " by a standard error" if selection == "1se" else ""
+    warn(
+        f"The choice, reg_lambda={lam}, predicts a constant: "
+        f"networks that use X do not score better{by}. Pass smaller 'reg_lambdas', or "
+        "another 'selection' or 'scoring', unless X tells nothing of y.",
+        ConvergenceWarning,
+    )
+
+
+def _residuals(data, splits, raws):
+    """Absolute out-of-fold residuals of rows that have weight, and their folds."""
+    residuals, folds = [], []
+    for k, ((_, test), raw) in enumerate(zip(splits, raws)):
+        part = data.user.take(test)
+        error = np.abs(part.targets - data.task.loss.predict(raw))
+        s = part.sample_weight
+        error = error if s is None else error[s > 0]
+        residuals.append(error)
+        folds.append(np.full(len(error), k))
+    return {
+        "oof_residuals_": np.concatenate(residuals),
+        "oof_folds_": np.concatenate(folds),
+    }
+
+
+def _by_row(data, splits, raws):
+    """Mean prediction of each row out of fold; NaN for rows that no fold holds out."""
+    task, n_rows = data.task, len(data.user.y)
+    predict = task.loss.predict if task.classes is None else task.probabilities
+    total, count = 0.0, np.zeros(n_rows)
+    for (_, test), raw in zip(splits, raws):
+        predicted = predict(raw)
+        part = np.zeros((n_rows, predicted.shape[1]))
+        np.add.at(part, test, predicted)
+        total = total + part
+        count += np.bincount(test, minlength=n_rows)
+    with np.errstate(invalid="ignore"):
+        mean = total / count[:, None]
+    return mean[:, 0] if task.classes is None and mean.shape[1] == 1 else mean

@@ -1,0 +1,187 @@
+"""Approximate leave-one-out: against fits without each row."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.model_selection import LeaveOneOut
+from sklearn.utils.class_weight import compute_sample_weight
+
+from skreg import (
+    RegMLPClassifier,
+    RegMLPClassifierCV,
+    RegMLPRegressor,
+    RegMLPRegressorCV,
+)
+from skreg.displays import ChoiceDisplay, LambdaValidationDisplay
+from skreg.penalties import MCP, ElasticNet, GroupLasso, SparseGroupLasso
+
+N = 60
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 4))
+Y = X @ [2.0, -1.5, 1.0, 3.0] + 0.5 * RNG.normal(size=N)
+SMOOTH = np.tanh(X[:, 0] + X[:, 1]) + 0.3 * RNG.normal(size=N)
+COUNTS = RNG.poisson(np.exp(0.3 * X[:, 0] + 0.2 * X[:, 1])) + 0.5
+CLASSES = np.digitize(X[:, 0] + 0.5 * RNG.normal(size=N), [-0.5, 0.5])
+WEIGHTS = RNG.integers(0, 3, N).astype(float)
+EXACT = {"solver": "lbfgs", "tol": 1e-9, "max_iter": 5000, "random_state": 0}
+SEARCH = {**EXACT, "cv": "loo", "scoring": "loss"}
+
+
+def without_each(estimator, y, weights=None, scale=False):
+    """Predictions of each row by fits without it, and their losses."""
+    predictions = []
+    s = np.ones(N) if weights is None else weights
+    for row in range(N):
+        rest = np.arange(N) != row
+        model = type(estimator)(**estimator.get_params(deep=False))
+        if scale:  # the penalty of all rows, in units of the mean of the others
+            share = s.sum() / (s.sum() - s[row])
+            model.set_params(reg_lambda=model.reg_lambda * share)
+        model.fit(X[rest], y[rest], s[rest])
+        predict = getattr(model, "predict_proba", model.predict)
+        predictions.append(predict(X[[row]])[0])
+    return np.array(predictions)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize(
+    "penalty", ["l1", ElasticNet(l1_ratio=0.2), ElasticNet(0.5, factors=(1, 2, 1, 0))]
+)
+def test_squared_error_without_hidden_layers_is_exact(penalty, weights):
+    # Strong signals, so that the support is that of all weights without any row.
+    params = {"penalty": penalty, **EXACT}
+    search = RegMLPRegressorCV((), reg_lambdas=[0.02], **SEARCH, penalty=penalty)
+    search.fit(X, Y, weights)
+    model = RegMLPRegressor((), reg_lambda=0.02, **params)
+    expected = without_each(model, Y, weights, scale=True)
+    assert_allclose(search.oof_predictions_, expected, atol=1e-6)
+    losses = (Y - expected) ** 2 / 2
+    assert search.best_score_ == pytest.approx(-np.average(losses, weights=weights))
+    assert_allclose(search.coef_, model.fit(X, Y, weights).coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "penalty", [GroupLasso(), SparseGroupLasso(l1_ratio=0.001), MCP(gamma=9.0)]
+)
+def test_groups_without_hidden_layers_to_first_order(penalty):
+    # No weight is so near 0 that a row decides on it.
+    search = RegMLPRegressorCV((), reg_lambdas=[0.05], penalty=penalty, **SEARCH)
+    targets = np.column_stack([Y, SMOOTH])
+    search.fit(X, targets)
+    model = RegMLPRegressor((), reg_lambda=0.05, penalty=penalty, **EXACT)
+    expected = without_each(model, targets, scale=True)
+    moved = expected - model.fit(X, targets).predict(X)
+    error = search.oof_predictions_ - expected
+    assert np.linalg.norm(error) < 0.03 * np.linalg.norm(moved)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "huber"])
+def test_losses_of_regressors(loss):
+    search = RegMLPRegressorCV(
+        (), reg_lambdas=[0.01], penalty="l1", loss=loss, **SEARCH
+    )
+    search.fit(X, COUNTS)
+    model = RegMLPRegressor((), reg_lambda=0.01, penalty="l1", loss=loss, **EXACT)
+    expected = without_each(model, COUNTS)
+    moved = expected - model.fit(X, COUNTS).predict(X)
+    error = search.oof_predictions_ - expected
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(moved)
+
+
+MULTILABEL = np.column_stack([CLASSES > 0, CLASSES > 1]).astype(int)
+
+
+@pytest.mark.parametrize("y", [CLASSES, np.array(["a", "b"])[MULTILABEL[:, 0]]])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_classes(y, class_weight):
+    # A little L1, so that the support is that of all weights without any row.
+    params = {"penalty": ElasticNet(0.01), "class_weight": class_weight}
+    search = RegMLPClassifierCV((), reg_lambdas=[0.02], **params, **SEARCH).fit(X, y)
+    # Balanced weights are those of all rows, not of all rows but one.
+    weights = None if class_weight is None else compute_sample_weight("balanced", y)
+    model = RegMLPClassifier((), reg_lambda=0.02, penalty=params["penalty"], **EXACT)
+    expected = without_each(model, y, weights, scale=True)
+    moved = expected - model.fit(X, y, weights).predict_proba(X)
+    error = search.oof_predictions_ - expected
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(moved)
+
+
+def test_several_labels():
+    search = RegMLPClassifierCV((), reg_lambdas=[0.02], penalty="l1", **SEARCH)
+    search.fit(X, MULTILABEL)
+    alone = [
+        RegMLPClassifierCV((), reg_lambdas=[0.02], penalty="l1", **SEARCH).fit(X, y)
+        for y in MULTILABEL.T
+    ]
+    for k, other in enumerate(alone):
+        found, expected = search.oof_predictions_[:, k], other.oof_predictions_[:, 1]
+        assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "group_lasso"])
+def test_small_networks(penalty):
+    params = {**EXACT, "tol": 1e-6, "activation": "tanh", "penalty": penalty}
+    params |= {"reg_lambdas": [0.03, 0.05, 3.0], "scoring": "loss"}
+    search = RegMLPRegressorCV((2,), cv="loo", **params).fit(X, SMOOTH)
+    exact = RegMLPRegressorCV((2,), cv=LeaveOneOut(), **params).fit(X, SMOOTH)
+    assert_allclose(search.mean_scores_[:2], exact.mean_scores_[:2], rtol=0.02)
+    assert_allclose(search.mean_scores_[2], exact.mean_scores_[2], rtol=1e-3)
+    for k in range(2):
+        assert np.corrcoef(search.scores_[:, k], exact.scores_[:, k])[0, 1] > 0.98
+    assert search.reg_lambda_ == exact.reg_lambda_
+
+
+def test_a_search_by_it():
+    params = {**SEARCH, "reg_lambdas": 8, "penalty": "l1"}
+    search = RegMLPRegressorCV((), **params, n_jobs=2).fit(X, Y)
+    assert search.scores_.shape == (N, len(search.reg_lambdas_))
+    assert len(search.cv_results_["split59_test_score"]) == len(search.reg_lambdas_)
+    found = -((Y - search.oof_predictions_) ** 2) / 2
+    assert search.best_score_ == pytest.approx(found.mean())
+    assert_array_equal(search.predict(X), search.best_estimator_.predict(X))
+    assert "1se" in search.summary()
+    by_csr = RegMLPRegressorCV((), **params).fit(sparse.csr_array(X), Y)
+    assert_allclose(by_csr.scores_, search.scores_, atol=1e-6)
+    LambdaValidationDisplay.from_estimator(search)
+    ChoiceDisplay.from_estimator(search)
+    scores = RegMLPRegressorCV((), **{**params, "refit": False}).fit(X, Y)
+    assert scores.best_params_ == search.best_params_
+
+
+def test_too_many_degrees_of_freedom_have_no_score():
+    params = {**SEARCH, "activation": "tanh", "penalty": "l1", "tol": 1e-4}
+    search = RegMLPRegressorCV((12,), reg_lambdas=[1e-4, 0.1], **params).fit(X, Y)
+    assert np.isnan(search.mean_scores_).tolist() == [True, False]
+    assert search.reg_lambda_ == 0.1
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"penalty": "l2"}, "penalty of every layer that makes zeros"),
+        ({"penalty": ["l1", "l2"]}, "penalty of every layer that makes zeros"),
+        ({"solver": "adam"}, "'solver' parameter .* 'lbfgs' with cv='loo'"),
+        ({"early_stopping": True}, "'early_stopping' parameter .* with cv='loo'"),
+        ({"scoring": None}, "'scoring' parameter .* 'loss'"),
+        ({"refit": "folds"}, "'refit' parameter .* True or False with cv='loo'"),
+        ({"adaptive": [0, 1]}, "'adaptive' parameter .* as pilots have seen all rows"),
+        ({"param_grid": "auto"}, "'param_grid' parameter .* smooth penalties"),
+        ({"max_features": 2}, "'max_features' parameter .* None with cv='loo'"),
+    ],
+)
+def test_what_has_none_is_named(params, message):
+    params = {**SEARCH, "penalty": "l1", "reg_lambdas": [0.1], **params}
+    with pytest.raises(ValueError, match=message):
+        RegMLPRegressorCV((3,), **params).fit(X, Y)
+
+
+def test_what_needs_folds_is_named():
+    search = RegMLPRegressorCV((), penalty="l1", reg_lambdas=[0.1], **SEARCH)
+    with pytest.raises(ValueError, match="groups cannot be kept together"):
+        search.fit(X, Y, groups=np.arange(N))
+    search.fit(X, Y)
+    for attribute in ("estimators_", "predict_interval"):
+        with pytest.raises(AttributeError, match="cv='loo' fits no networks of folds"):
+            value = getattr(search, attribute)
+            value(X)
