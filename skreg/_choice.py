@@ -498,7 +498,7 @@ def _stack(choice, plan):
     data = choice.best.data
     rows = [data.rows.take(test) for _, test in plan.splits]
     raws = [
-        np.concatenate([n.raw(part.X) for n, part in zip(result.networks(index), rows)])
+        np.concatenate([part.raw(n) for n, part in zip(result.networks(index), rows)])
         for result, index in members
     ]
     targets = np.concatenate([part.targets for part in rows])
@@ -531,6 +531,6 @@ def out_of_fold(ensemble, data, splits):
         Of each fold.
     """
     return [
-        ensemble.of_fold(k).raw(data.user.take(test).X)
+        data.user.take(test).raw(ensemble.of_fold(k))
         for k, (_, test) in enumerate(splits)
     ]

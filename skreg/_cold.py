@@ -41,8 +41,8 @@ def trainings_of_folds(networks, task, rows, header, folds):
     for network in networks:
         for fold in folds:
             some, own_task = rows.take(fold).balanced(task)
-            data_term = None if copy is None else copy.of_fold(fold)
-            training = prepare(network, own_task, some, header, data_term=data_term)
+            make_data = None if copy is None else copy.of_fold(fold)
+            training = prepare(network, own_task, some, header, make_data=make_data)
             trainings.append(training)
     return trainings
 
@@ -56,7 +56,7 @@ class _OneCopy:
     def of_fold(self, fold):
         """See `skreg._training.prepare`."""
 
-        def data_term(estimator, task, X, rows, dtype, train):
+        def data_term(rows, estimator, task, X, dtype, train):
             every = self._rows.weighted(task)
             encoded = every.targets, every.weights, task.loss, task.n_outputs
             chosen = fold if train is None else fold[train]

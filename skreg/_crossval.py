@@ -332,9 +332,9 @@ def _scorer(data, training, rows, options):
     if options is None:  # the default score, or minus the data loss
         held_out = data.rows.take(rows).weighted(training.task)
         score = validation_score(
+            held_out,
             network,
             training.task,
-            held_out,
             training.problem.network,
             training.inputs,
             training.dtype,

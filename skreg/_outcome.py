@@ -67,12 +67,11 @@ def warn_of_a_constant(choice, selection):
 
 def _residuals(data, splits, raws):
     """Absolute out-of-fold residuals of rows that have weight, and their folds."""
-    residuals, folds = [], []
+    rows, residuals, folds = data.user, [], []
     for k, ((_, test), raw) in enumerate(zip(splits, raws)):
-        part = data.user.take(test)
-        error = np.abs(part.targets - data.task.loss.predict(raw))
-        s = part.sample_weight
-        error = error if s is None else error[s > 0]
+        error = np.abs(rows.targets[test] - data.task.loss.predict(raw))
+        s = rows.sample_weight
+        error = error if s is None else error[s[test] > 0]
         residuals.append(error)
         folds.append(np.full(len(error), k))
     return {

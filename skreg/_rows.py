@@ -2,13 +2,14 @@
 
 import copy
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, indexable
 from sklearn.utils.validation import validate_data
 
 from skreg._arrays import as_numpy
@@ -235,6 +236,10 @@ class Rows:
         per_row = (self.targets, self.sample_weight, self.weights, self.y)
         return Rows(X, *(None if a is None else a[rows] for a in per_row))
 
+    def raw(self, fitted):
+        """Raw predictions of a fitted network, of shape (n, n_outputs)."""
+        return fitted.raw(self.X)
+
     def weighted(self, task):
         """The rows with the class weights of a task."""
         weights = task.weights(self.targets, self.sample_weight)
@@ -248,6 +253,38 @@ class Rows:
     def columns(self, inputs):
         """X of these inputs alone; None stands for all."""
         return take_inputs(self.X, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Checked data before a task is known, for a cross-validation.
+
+    Parameters
+    ----------
+    header : Header
+        Of X.
+    y : ndarray
+    sample_weight : ndarray of shape (n,) or None
+    given : list
+        X and y for splitters and scorers, as the user gave them.
+    encode : callable
+        Maps a task to rows.
+    """
+
+    header: Header
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    given: list
+    encode: Callable
+
+    @classmethod
+    def of(cls, estimator, X, y, sample_weight):
+        """Read arrays in memory."""
+        user = X, y
+        X, y, header = read_X_y(estimator, X, y)
+        given = indexable(as_numpy(user[0]), as_numpy(user[1], "y"))
+        weights = read_weights(sample_weight, X.shape[0])
+        return cls(header, y, weights, given, lambda task: Rows.of(task, X, y, weights))
 
 
 def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):

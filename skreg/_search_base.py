@@ -17,7 +17,6 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -27,7 +26,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
 from skreg._adaptive import exponents_of, with_adaptive_factors
-from skreg._arrays import as_numpy
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._choice import (
@@ -49,7 +47,7 @@ from skreg._path import RegMLPPath, warn_unconverged
 from skreg._points import points_of
 from skreg._repr import Table
 from skreg._results import as_summary
-from skreg._rows import Rows, read_weights, read_X_y
+from skreg._rows import Rows, Source, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread, threads_of_tasks
 from skreg._training import prepare
@@ -164,14 +162,11 @@ class SearchCV(BaseRegMLP):
     def _search(self, X, y, sample_weight, params):
         """Fitted attributes by name, the header of X, and the count of fits."""
         self._check_search_parameters()
-        user = (X, y, sample_weight)
-        X, y, header = read_X_y(self, X, y)  # SciPy trusts what has been checked here
-        given = indexable(as_numpy(user[0]), as_numpy(user[1], "y"))
-        weights = read_weights(sample_weight, X.shape[0])
+        source = self._read(X, y, sample_weight)
         network = self._network()
-        candidates = self._candidates(network, X, y, weights, header, given)
+        candidates = self._candidates(network, source)
         data = candidates[0]
-        split_params, score_params = self._route(weights, params)
+        split_params, score_params = self._route(source.sample_weight, params)
         splits = self._split(data, split_params, score_params, network.random_state)
         plan = Plan(
             splits,
@@ -184,7 +179,7 @@ class SearchCV(BaseRegMLP):
             self._is_auto,
             _reporter(self.verbose),
             np.random.RandomState(network.random_state % 2**32),
-            listener := _Listener.of(self, *user),
+            listener := _Listener.of(self, X, y, sample_weight),
             exponents=exponents_of(self),
             is_loo=self._is_loo,
         )
@@ -205,7 +200,11 @@ class SearchCV(BaseRegMLP):
             warn_of_a_constant(choice, self.selection)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
-        return attributes, header, count
+        return attributes, source.header, count
+
+    def _read(self, X, y, sample_weight):
+        """The data as a `Source`."""
+        return Source.of(self, X, y, sample_weight)
 
     @property
     def _is_loo(self):
@@ -219,16 +218,17 @@ class SearchCV(BaseRegMLP):
             return self.max_features is not None
         return isinstance(grid, str) and grid == "auto"
 
-    def _candidates(self, network, X, y, weights, header, given):
+    def _candidates(self, network, source):
         """`Data` of each candidate."""
-        points = points_of(self, network, X.shape[0])
+        header, given = source.header, source.given
+        points = points_of(self, network, len(source.y))
         if self._is_auto and self.scoring is None:
             for point in points:
                 point.network.set_params(scoring="loss")
         candidates = []
         for point in points:
-            task = task_of(point.network, y, weights)
-            rows = user = Rows.of(task, X, y, weights)
+            task = task_of(point.network, source.y, source.sample_weight)
+            rows = user = source.encode(task)
             units = None
             if self._is_auto:
                 units = candidates[0].units if candidates else Units.of(task, rows)
@@ -243,7 +243,8 @@ class SearchCV(BaseRegMLP):
             if self._is_loo:
                 check_leave_one_out(self, training)
             if exponents_of(self) != (0.0,):  # refused before any fit
-                with_adaptive_factors(point.network, np.ones((X.shape[1], 1)), 0)
+                ones = np.ones((header.n_features, 1))
+                with_adaptive_factors(point.network, ones, 0)
             data = Data(point, task, header, rows, user, units, given, self.start)
             candidates.append(data)
         losses = {data.task.loss.name for data in candidates}

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from inspect import signature
 
 import numpy as np
@@ -309,8 +310,7 @@ def prepare(
     previous=None,
     inputs=None,
     is_stream=False,
-    data_term=None,
-    score=None,
+    make_data=None,
 ):
     """Return all that a fit works on, but lambda.
 
@@ -331,9 +331,8 @@ def prepare(
         Columns of X for a new network; one that goes on keeps its own.
     is_stream : bool, default=False
         Whether this is one epoch of a stream.
-    data_term, score : callable or None
-        Where rows do not lie in this process: twins of `_data_term`, which makes the
-        `DataTerm` of the rows, and of `validation_score`.
+    make_data : callable or None
+        Used in place of `data_term`.
 
     Returns
     -------
@@ -364,10 +363,8 @@ def prepare(
         train, held_out = _split(estimator, task, rows, rng)
     validate = None
     if estimator.early_stopping:
-        validate = (score or validation_score)(
-            estimator, task, held_out, network, inputs, dtype
-        )
-    data = (data_term or _data_term)(estimator, task, X, rows, work_dtype, train)
+        validate = validation_score(held_out, estimator, task, network, inputs, dtype)
+    data = (make_data or data_term)(rows, estimator, task, X, work_dtype, train)
     if not data.weight_sum > 0:
         raise ValueError("The weights of all training rows are 0.")
     problem = Problem(data, network, penalties, estimator.penalize_intercepts)
@@ -392,8 +389,13 @@ def prepare(
     )
 
 
-def _data_term(estimator, task, X, rows, dtype, train=None):
-    """Data term over rows, or those in `train`, with X in the columns to be read."""
+@singledispatch
+def data_term(rows, estimator, task, X, dtype, train=None):
+    """Data term over rows, or those in `train`, with X in the columns to be read.
+
+    Rows that lie elsewhere have an implementation of their own, also of
+    `validation_score`.
+    """
     encoded = rows.targets, rows.weights, task.loss, task.n_outputs
     return _device.data_term(
         estimator.device, X, *encoded, dtype, train, estimator.n_jobs
@@ -484,7 +486,8 @@ def _make_solver(estimator, n_rows, modes, is_stream):
     )
 
 
-def validation_score(estimator, task, rows, network, inputs, dtype):
+@singledispatch
+def validation_score(rows, estimator, task, network, inputs, dtype):
     """Score of parameters on rows that do not train.
 
     Scores weigh the rows by the user's weights; the loss, being the data term of the
@@ -492,10 +495,10 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
 
     Parameters
     ----------
+    rows : Rows
     estimator : RegMLPClassifier or RegMLPRegressor
         Gives `scoring`.
     task : Task
-    rows : Rows
     network : Network
     inputs : ndarray of intp or None
         Columns of X that it reads.
@@ -509,7 +512,7 @@ def validation_score(estimator, task, rows, network, inputs, dtype):
     """
     X = engine_matrix(rows.columns(inputs), dtype)
     if estimator.scoring == "loss":
-        data = _data_term(estimator, task, X, rows, np.float64)
+        data = data_term(rows, estimator, task, X, np.float64)
         return lambda theta: -data.value(network, theta.astype(np.float64))
 
     if estimator.scoring is None:

@@ -16,9 +16,11 @@ import pytest
 from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, ShuffleSplit
 
 from skreg import (
     RegMLPClassifier,
+    RegMLPClassifierCV,
     RegMLPRegressor,
     RegMLPRegressorCV,
     reg_mlp_path,
@@ -29,6 +31,7 @@ from skreg._optimizers import Optimizer
 from skreg._problem import Problem
 from skreg.penalties import L1, MCP, SCAD
 
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 skreg_dask = pytest.importorskip("skreg.dask")
@@ -36,6 +39,7 @@ term_module = pytest.importorskip("skreg.dask._term")
 _epochs = pytest.importorskip("skreg.dask._epochs")
 _sockets = pytest.importorskip("skreg.dask._sockets")
 Cluster = pytest.importorskip("skreg.dask._cluster").Cluster
+aligned_blocks = pytest.importorskip("skreg.dask._collections").aligned_blocks
 PeerLost, Sum = _sockets.PeerLost, _sockets.Sum
 DaskRegMLPClassifier = skreg_dask.DaskRegMLPClassifier
 DaskRegMLPRegressor = skreg_dask.DaskRegMLPRegressor
@@ -199,6 +203,22 @@ def test_containers_give_the_fit_of_arrays(client, container):
     )
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of Dask
+def test_columns_of_one_parquet_data_set_have_like_blocks(tmp_path):
+    pytest.importorskip("pyarrow")
+    dd = pytest.importorskip("dask.dataframe")
+    table = frame(np.random.default_rng(0).standard_normal((60, 10)))
+    dd.from_pandas(table, npartitions=6).to_parquet(tmp_path)
+    table = dd.read_parquet(tmp_path)
+    X, y = table.drop(columns="x9"), table["x9"]
+    assert len(y.to_delayed()) < 6  # Dask reads several files at once
+    blocks = aligned_blocks(X, y)
+    assert len(blocks) == 6
+    for X_block, y_block, _ in blocks:
+        X_block, y_block = dask.compute(X_block, y_block)
+        assert X_block.index.equals(y_block.index)
+
+
 def test_blocks_may_hold_one_class_or_no_weight(client):
     X, y, _ = make_data("classes")
     order = np.argsort(y)
@@ -297,7 +317,7 @@ def cluster_term(client, X, y, s):
     arrays = chunked(X, y, s)
     rows, _, facts = term_module.read(model, Cluster(client), *arrays)
     task = term_module.known_task(model, facts)
-    return term_module.data_term(model, task, rows.X, rows, np.float64)
+    return term_module.data_term(rows, model, task, rows.X, np.float64)
 
 
 def test_data_term_is_that_of_the_rows_in_memory(client):
@@ -402,6 +422,103 @@ def test_refit_on_the_support_is_the_local_one(client):
     np.testing.assert_allclose(again.coefs_[0], local.coefs_[0], rtol=1e-6)
 
 
+# Cross-validation --------------------------------------------------------------------
+
+SEARCHES = {
+    "adaptive": (
+        "outputs",
+        {
+            "hidden_layer_sizes": (),
+            "penalty": "l1",
+            "solver": "lbfgs",
+            "adaptive": [1.0],
+            "selection": "1se",
+            "max_iter": 2,
+        },
+    ),
+    "a grid, the loss, and groups": (
+        "classes",
+        {
+            "hidden_layer_sizes": (),
+            "solver": "lbfgs",
+            "param_grid": {"penalty": ["l1", "l2"]},
+            "max_iter": 2,
+            "class_weight": "balanced",
+            "scoring": "loss",
+            "cv": GroupKFold(2),
+        },
+    ),
+    "cold mini-batches, stopped early": (
+        "labels",
+        {
+            "hidden_layer_sizes": (3,),
+            "batch_size": 300,
+            "max_iter": 1,
+            "reg_lambdas": [0.03],
+            "early_stopping": True,
+            "start": "cold",
+            "scoring": "accuracy",
+            "cv": ShuffleSplit(2, random_state=0),
+        },
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Got batch_size")
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_is_the_local_one(client, name):
+    kind, kwargs = SEARCHES[name]
+    X, y, s = make_data(kind)
+    kwargs = {"cv": 2, "reg_lambdas": [0.03, 0.1], "random_state": 0, **kwargs}
+    options = {"groups": np.arange(300) % 7} if "GroupKFold" in str(kwargs) else {}
+    local_cv = {
+        RegMLPRegressor: RegMLPRegressorCV,
+        RegMLPClassifier: RegMLPClassifierCV,
+    }
+    local = local_cv[local_class(kind)](**kwargs).fit(X, y, s, **options)
+    search = getattr(skreg_dask, f"Dask{type(local).__name__}")(**kwargs, client=client)
+    assert search.get_params() == {**local.get_params(), "client": client}
+    dX, dy, ds = chunked(X, y, s)
+    search.fit(dX, dy, ds, **options)
+    assert search.best_params_ == local.best_params_
+    for name in ("scores_", "train_scores_", "oof_predictions_"):
+        found, expected = getattr(search, name), getattr(local, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+    assert_same_fit(search, local)
+    assert search.score(dX, dy, ds) == pytest.approx(local.score(X, y, s), rel=1e-6)
+    again = pickle.loads(pickle.dumps(search)).to_local()
+    assert type(again) is type(local)
+    np.testing.assert_array_equal(search.predict(dX).compute(), again.predict(X))
+    assert type(search.best_estimator_) is DASK[local_class(kind)]
+    assert search.best_estimator_.client is client
+
+
+def test_a_search_names_what_it_can_not_do(client):
+    arrays = chunked(X, Y)
+
+    def fit(options=None, **params):
+        search = skreg_dask.DaskRegMLPRegressorCV((), client=client, **params)
+        search.fit(*arrays, **(options or {}))
+
+    for params, name in (
+        ({"param_grid": "auto"}, "param_grid"),
+        ({"max_features": 2}, "max_features"),
+        ({"refit": "stack"}, "refit"),
+        ({"cv": "loo"}, "cv"),
+        ({"device": "torch:cpu"}, "device"),
+        ({"param_grid": {"device": ["torch:cpu"]}}, "device"),
+    ):
+        with pytest.raises(ValueError, match=f"'{name}' parameter .*on a cluster"):
+            fit(**params)
+    with pytest.raises(ValueError, match="scoring='r2' is not supported on a cluster"):
+        fit(scoring="r2")
+    with pytest.raises(TypeError, match=r"unexpected arguments: \['metadata'\]"):
+        fit({"metadata": 1})
+    with pytest.raises(TypeError, match="X must be a Dask array"):
+        skreg_dask.DaskRegMLPRegressorCV((), client=client).fit(X, Y)
+    assert not hasattr(skreg_dask.DaskRegMLPRegressorCV(), "predict_interval")
+
+
 # Searches of arrays in memory --------------------------------------------------------
 
 
@@ -486,6 +603,21 @@ def test_who_waits_for_a_lost_peer_is_told():
         add_up(token, 1, 2, address, np.zeros(5))
 
 
+# Memory ------------------------------------------------------------------------------
+
+
+def test_little_memory_changes_no_bits_and_is_named_by_mini_batches(
+    client, monkeypatch
+):
+    model = DaskRegMLPRegressor((5,), client=client, **EXACT).fit(*chunked(X, Y))
+    memory = dict.fromkeys(client.nthreads(), 5000.0)  # X has 9600 bytes
+    monkeypatch.setattr(Cluster, "memory", lambda cluster: memory)
+    again = clone(model).fit(*chunked(X, Y))
+    np.testing.assert_array_equal(again.coefs_[0], model.coefs_[0])
+    with pytest.raises(RuntimeError, match=r"tcp://.* holds 0 MB and may use 0 MB"):
+        clone(model).set_params(solver="adam").fit(*chunked(X, Y))
+
+
 # Predictions -------------------------------------------------------------------------
 
 
@@ -554,8 +686,9 @@ def test_missing_dask_is_reported_with_the_extra():
     assert "skreg[dask]" in result.stderr
 
 
-@pytest.mark.parametrize("cls", DASK.values())
-def test_the_example_of_the_class_runs(client, cls):
+@pytest.mark.parametrize("name", skreg_dask.__all__)
+def test_the_example_of_the_class_runs(client, name):
+    cls = getattr(skreg_dask, name)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
     (test,) = finder.find(cls, cls.__name__, globs={"client": client})
     assert runner.run(test).attempted > 0

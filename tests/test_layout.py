@@ -65,6 +65,8 @@ LAZY = {
     "dask._collections",
     "dask._epochs",
     "dask._estimators",
+    "dask._folds",
+    "dask._search",
     "dask._term",
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 700, 60

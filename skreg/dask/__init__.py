@@ -13,8 +13,14 @@ except ImportError as error:
     ) from error
 
 from skreg.dask._estimators import DaskRegMLPClassifier, DaskRegMLPRegressor
+from skreg.dask._search import DaskRegMLPClassifierCV, DaskRegMLPRegressorCV
 
-for _class in (DaskRegMLPClassifier, DaskRegMLPRegressor):
-    _class.__module__ = "skreg.dask"
+__all__ = [
+    "DaskRegMLPClassifier",
+    "DaskRegMLPClassifierCV",
+    "DaskRegMLPRegressor",
+    "DaskRegMLPRegressorCV",
+]
 
-__all__ = ["DaskRegMLPClassifier", "DaskRegMLPRegressor"]
+for _name in __all__:
+    globals()[_name].__module__ = "skreg.dask"

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import distributed
+import numpy as np
 from distributed.client import FutureCancelledError
 
 # Parameters of more bytes are sent to the workers once, not with each task.
@@ -86,6 +87,14 @@ class Cluster:
                 f"The connection to the Dask scheduler is {self.client.status}: it was "
                 "stopped or restarted. Make a new client, and fit again."
             )
+
+    def memory(self):
+        """Bytes that each worker may use, by its address; infinite without a limit."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        return {
+            address: worker["memory_limit"] or np.inf
+            for address, worker in workers.items()
+        }
 
     def send(self, value):
         """A value as an argument of tasks: large ones are sent only once."""

@@ -97,4 +97,12 @@ def _like_rows(values, X, name, name_of_X):
 
 
 def _blocks(X):
-    return np.ravel(X.to_delayed()).tolist()
+    """Blocks of a collection; those of a frame are the partitions that it tells of.
+
+    Dask's optimizer may read several files as one partition, of more files the fewer
+    columns are asked for: y would no longer have the partitions of X.
+    """
+    blocks = np.ravel(X.to_delayed()).tolist()
+    if is_frame(X) and len(blocks) != X.npartitions:
+        return X.to_delayed(optimize_graph=False)
+    return blocks

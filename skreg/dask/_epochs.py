@@ -25,6 +25,7 @@ from skreg.dask._cluster import ClusterError
 from skreg.dask._sockets import PeerLost, Sum
 
 _MOST_TRIES = 10  # of an epoch, each with the workers that are there
+_MOST_MEMORY = 0.8  # share of a worker's, at which Dask pauses it
 _POLL, _FETCH = 1.0, 10.0  # seconds between looks at who is alive; for one result
 # Only one epoch at a time: two that wait for each other's workers would never end.
 _locks: WeakKeyDictionary = (
@@ -146,14 +147,14 @@ class ClusterEpochs:
 
     def run(self, order, rates, n_steps):
         """Train on every row once; return the mean data loss."""
-        cluster = self._term.cluster
+        term, cluster = self._term, self._term.cluster
         state = np.stack([self.theta, *self.moments.values()])
         epoch = self._settings, state, order, rates, n_steps
         for _ in range(_MOST_TRIES):
             cluster.check()
             try:
                 with _lock(cluster.client):
-                    results = _run_once(cluster, self._term.shards, epoch)
+                    results = _run_once(cluster, term.shards, term.n_bytes, epoch)
                 break
             except (PeerLost, OSError, FutureCancelledError):
                 continue  # with the workers that are left, or have come
@@ -166,7 +167,7 @@ class ClusterEpochs:
         self.theta, moments = state[0], state[1:]
         self.moments = dict(zip(self.moments, moments))
         all_losses = {k: loss for part in losses for k, loss in part.items()}
-        return self._term.mean([all_losses[k] for k in range(len(all_losses))])
+        return term.mean([all_losses[k] for k in range(len(all_losses))])
 
     def snapshot(self):
         """Remember parameters and moments."""
@@ -185,11 +186,12 @@ def _lock(client):
     return _locks[client]
 
 
-def _run_once(cluster, shards, epoch):
+def _run_once(cluster, shards, n_bytes, epoch):
     """Results of one epoch on all workers that hold shards."""
     client, token = cluster.client, secrets.token_bytes(32)
     distributed.wait(shards)  # those that were lost are computed again
     groups = _groups(client.who_has(shards), shards)
+    _check_memory(cluster, groups, n_bytes)
     workers = list(groups)
     listening = client.run(open_listener, token, workers=workers[:1])
     address = listening[workers[0]]
@@ -232,6 +234,20 @@ def _groups(where, shards):
         worker = min(holders, key=lambda w: (len(groups.get(w, ())), w))
         groups.setdefault(worker, []).append(k)
     return dict(sorted(groups.items()))
+
+
+def _check_memory(cluster, groups, n_bytes):
+    """Raise ClusterError where a worker's shards do not fit into its memory."""
+    memory = cluster.memory()
+    for worker, numbers in groups.items():
+        needed, limit = sum(n_bytes[k] for k in numbers), memory.get(worker, np.inf)
+        if needed > _MOST_MEMORY * limit:
+            raise ClusterError(
+                "The mini-batch solvers need all blocks of a worker in its memory at "
+                f"once, but {worker} holds {needed / 1e6:.0f} MB and may use "
+                f"{limit / 1e6:.0f} MB in all. Use more workers, or workers with more "
+                "memory, float32, or solver='lbfgs', which reads block after block."
+            )
 
 
 def _results(client, calls, workers):

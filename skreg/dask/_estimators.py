@@ -16,7 +16,7 @@ from skreg._fitted import as_estimator
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._rows import Header
 from skreg._threads import single_blas_thread
-from skreg._training import prepare, solve
+from skreg._training import prepare, solve, validation_score
 from skreg.dask import _term
 from skreg.dask._cluster import Cluster
 from skreg.dask._collections import check_collection, is_array
@@ -30,7 +30,7 @@ def _is_local(estimator):
 
 
 class OnCluster:
-    """Mixin, before a local estimator: fits and predicts Dask collections."""
+    """Mixin, before a local estimator: predicts Dask collections."""
 
     _local_class: Any = None
 
@@ -52,6 +52,112 @@ class OnCluster:
         params = self.get_params(deep=False)
         del params["client"]
         return self._local_class(**params)
+
+    def set_callbacks(self, *callbacks):
+        """Not available: raises ValueError."""
+        raise ValueError(
+            "Callbacks are not supported on a cluster. Use verbose=1, and the "
+            "dashboard of Dask."
+        )
+
+    def to_local(self):
+        """Return the fitted network as a local estimator.
+
+        Returns
+        -------
+        RegMLPClassifier or RegMLPRegressor
+            Takes arrays in memory, and needs no Dask.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        """
+        check_is_fitted(self)
+        return as_estimator(self._local(), self.fitted_)
+
+    def score(self, X, y, sample_weight=None):
+        """Score predictions on the cluster.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+        y : dask array of shape (n_samples,) or (n_samples, n_outputs), or DataFrame
+            Targets.
+        sample_weight : dask array of shape (n_samples,), or Series, default=None
+            Non-negative weights, not all 0.
+
+        Returns
+        -------
+        float
+            Accuracy, or R^2, as `score` of the local estimator.
+        """
+        check_is_fitted(self)
+        fitted, local = self.fitted_, self._scorer()
+        rows, header, _ = _term.read(local, Cluster(self.client_), X, y, sample_weight)
+        _check_header(header, fitted.header, "X")
+        score = validation_score(
+            rows, local, fitted.task, fitted.network, fitted.inputs, fitted.dtype
+        )
+        return score(fitted.theta())
+
+    def _scorer(self):
+        """A local estimator with the `scoring` of `score`."""
+        return self._local().set_params(scoring=None)
+
+    def _predictor(self):
+        """A fitted local estimator that predicts."""
+        return self.to_local()
+
+    def _lazy(self, method, X):
+        """Dask array of what a method of the local estimator answers to X."""
+        local = self._predictor().set_params(n_jobs=1)  # tasks share the cores already
+        X = check_collection(X, "X", (2,))
+        _check_columns(X, self.fitted_.header)
+        nameless = replace(self.fitted_, header=Header(self.n_features_in_))
+        some = np.zeros((1, self.n_features_in_), self.fitted_.dtype)
+        none = getattr(as_estimator(local, nameless), method)(some)[:0]
+        model = dask.delayed(local)  # one value for all blocks
+        if not is_array(X):
+            meta = _as_frame(none)
+            frame = X.map_partitions(_answer_frame, model, method, none, meta=meta)
+            values = frame.to_dask_array()
+            return values[:, 0] if none.ndim == 1 else values
+        dims = {"chunks": (X.chunks[0], *((n,) for n in none.shape[1:]))}
+        if none.ndim == 1:
+            dims["drop_axis"] = 1
+        return X.map_blocks(
+            _answer, model, method, none, dtype=none.dtype, meta=none, **dims
+        )
+
+    def predict(self, X):
+        """Predict lazily, as `predict` of the local estimator.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples,) or (n_samples, n_outputs)
+            Computed block by block where X is, once it is asked for.
+        """
+        return self._lazy("predict", X)
+
+    # scikit-learn --------------------------------------------------------------------
+
+    def __sklearn_clone__(self):
+        params = clone(self._local()).get_params(deep=False)
+        return type(self)(**params, client=self.client)  # which can not be copied
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+
+class FitsOnCluster(OnCluster):
+    """Mixin, before a network: fits it as well."""
 
     def fit(
         self,
@@ -135,8 +241,6 @@ class OnCluster:
             held_out=val_rows,
             previous=previous,
             inputs=inputs,
-            data_term=_term.data_term,
-            score=_term.validation_score,
         )
 
     def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
@@ -177,103 +281,9 @@ class OnCluster:
         inputs = np.flatnonzero(self.selected_features_)
         return dense._train(X, y, sample_weight, inputs=inputs)
 
-    def set_callbacks(self, *callbacks):
-        """Not available: raises ValueError."""
-        raise ValueError(
-            "Callbacks are not supported on a cluster. Use verbose=1, and the "
-            "dashboard of Dask."
-        )
-
-    def to_local(self):
-        """Return the fitted network as a local estimator.
-
-        Returns
-        -------
-        RegMLPClassifier or RegMLPRegressor
-            Takes arrays in memory, and needs no Dask.
-
-        Raises
-        ------
-        NotFittedError
-            If this estimator is not fitted.
-        """
-        check_is_fitted(self)
-        return as_estimator(self._local(), self.fitted_)
-
     @available_if(_is_local)
     def partial_fit(self, X, y):
         """Not available."""
-
-    def score(self, X, y, sample_weight=None):
-        """Score predictions on the cluster.
-
-        Parameters
-        ----------
-        X : dask array of shape (n_samples, n_features), or DataFrame
-            Inputs.
-        y : dask array of shape (n_samples,) or (n_samples, n_outputs), or DataFrame
-            Targets.
-        sample_weight : dask array of shape (n_samples,), or Series, default=None
-            Non-negative weights, not all 0.
-
-        Returns
-        -------
-        float
-            Accuracy, or R^2, as `score` of the local estimator.
-        """
-        check_is_fitted(self)
-        fitted, local = self.fitted_, self._local().set_params(scoring=None)
-        rows, header, _ = _term.read(local, Cluster(self.client_), X, y, sample_weight)
-        _check_header(header, fitted.header, "X")
-        score = _term.validation_score(
-            local, fitted.task, rows, fitted.network, fitted.inputs, fitted.dtype
-        )
-        return score(fitted.theta())
-
-    def _lazy(self, method, X):
-        """Dask array of what a method of the local estimator answers to X."""
-        local = self.to_local().set_params(n_jobs=1)  # tasks share the cores already
-        X = check_collection(X, "X", (2,))
-        _check_columns(X, self.fitted_.header)
-        nameless = replace(self.fitted_, header=Header(self.n_features_in_))
-        some = np.zeros((1, self.n_features_in_), self.fitted_.dtype)
-        none = getattr(as_estimator(local, nameless), method)(some)[:0]
-        model = dask.delayed(local)  # one value for all blocks
-        if not is_array(X):
-            meta = _as_frame(none)
-            frame = X.map_partitions(_answer_frame, model, method, none, meta=meta)
-            values = frame.to_dask_array()
-            return values[:, 0] if none.ndim == 1 else values
-        dims = {"chunks": (X.chunks[0], *((n,) for n in none.shape[1:]))}
-        if none.ndim == 1:
-            dims["drop_axis"] = 1
-        return X.map_blocks(
-            _answer, model, method, none, dtype=none.dtype, meta=none, **dims
-        )
-
-    def predict(self, X):
-        """Predict lazily, as `predict` of the local estimator.
-
-        Parameters
-        ----------
-        X : dask array of shape (n_samples, n_features), or DataFrame
-            Inputs.
-
-        Returns
-        -------
-        dask array of shape (n_samples,) or (n_samples, n_outputs)
-            Computed block by block where X is, once it is asked for.
-        """
-        return self._lazy("predict", X)
-
-    # scikit-learn --------------------------------------------------------------------
-
-    def __sklearn_clone__(self):
-        params = clone(self._local()).get_params(deep=False)
-        return type(self)(**params, client=self.client)  # which can not be copied
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "client": None}
 
 
 def _check_fit(estimator, held_out):
@@ -334,14 +344,63 @@ def _as_frame(answer, index=None):
     return pd.DataFrame(columns, index)
 
 
-def _with_client(init, local):
+def with_client(init, local):
     """Give an `__init__` the signature of the local estimator, and `client`."""
     parameters = [*signature(local.__init__).parameters.values()]
     client = Parameter("client", Parameter.KEYWORD_ONLY, default=None)
     init.__signature__ = Signature([*parameters, client])
 
 
-class DaskRegMLPClassifier(OnCluster, RegMLPClassifier):
+class LazyProbabilities:
+    """Mixin of classifiers, before `OnCluster`."""
+
+    def predict_proba(self, X):
+        """Predict class probabilities lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        return self._lazy("predict_proba", X)
+
+    def predict_log_proba(self, X):
+        """Predict logarithms of class probabilities lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        return self._lazy("predict_log_proba", X)
+
+    def decision_function(self, X):
+        """Raw predictions, lazily.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+
+        Returns
+        -------
+        dask array of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds, or unnormalized logarithms of probabilities.
+        """
+        return self._lazy("decision_function", X)
+
+
+class DaskRegMLPClassifier(LazyProbabilities, FitsOnCluster, RegMLPClassifier):
     """`RegMLPClassifier` for Dask collections; see there for what is not said here.
 
     A fit minimizes the same objective with the same lambda, on the cluster of the
@@ -395,55 +454,10 @@ class DaskRegMLPClassifier(OnCluster, RegMLPClassifier):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 
-    _with_client(__init__, RegMLPClassifier)
-
-    def predict_proba(self, X):
-        """Predict class probabilities lazily.
-
-        Parameters
-        ----------
-        X : dask array of shape (n_samples, n_features), or DataFrame
-            Inputs.
-
-        Returns
-        -------
-        dask array of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        return self._lazy("predict_proba", X)
-
-    def predict_log_proba(self, X):
-        """Predict logarithms of class probabilities lazily.
-
-        Parameters
-        ----------
-        X : dask array of shape (n_samples, n_features), or DataFrame
-            Inputs.
-
-        Returns
-        -------
-        dask array of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        return self._lazy("predict_log_proba", X)
-
-    def decision_function(self, X):
-        """Raw predictions, lazily.
-
-        Parameters
-        ----------
-        X : dask array of shape (n_samples, n_features), or DataFrame
-            Inputs.
-
-        Returns
-        -------
-        dask array of shape (n_samples,) or (n_samples, n_classes)
-            Log-odds, or unnormalized logarithms of probabilities.
-        """
-        return self._lazy("decision_function", X)
+    with_client(__init__, RegMLPClassifier)
 
 
-class DaskRegMLPRegressor(OnCluster, RegMLPRegressor):
+class DaskRegMLPRegressor(FitsOnCluster, RegMLPRegressor):
     """`RegMLPRegressor` for Dask collections; see there for what is not said here.
 
     A fit minimizes the same objective with the same lambda, on the cluster of the
@@ -493,4 +507,4 @@ class DaskRegMLPRegressor(OnCluster, RegMLPRegressor):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 
-    _with_client(__init__, RegMLPRegressor)
+    with_client(__init__, RegMLPRegressor)

@@ -125,6 +125,32 @@ def read_block(estimator, number, X, y, sample_weight, names):
     return Block(number, X, y, sample_weight, header)
 
 
+def targets(block):
+    """Targets and sample weights of a block, in the user's terms."""
+    return block.y, block.sample_weight
+
+
+def take(block_and_rows):
+    """The block of some of the rows of a block."""
+    block, rows = block_and_rows
+    s = block.sample_weight
+    return replace(
+        block,
+        X=block.X[rows],
+        y=block.y[rows],
+        sample_weight=None if s is None else s[rows],
+        header=block.header if len(rows) else None,
+    )
+
+
+def raw(block, fitted):
+    """Raw predictions of a fitted network for a block."""
+    if block.header is None:
+        return np.empty((0, fitted.task.n_outputs), fitted.dtype)
+    with single_blas_thread():
+        return fitted.raw(engine_matrix(block.X, fitted.dtype))
+
+
 def facts(block):
     """Return the `Facts` of a block."""
     y, s = block.y, block.sample_weight
@@ -235,10 +261,11 @@ def each(shards, function, *args):
 
 
 def size(shard):
-    """Number of rows, and sum of their weights, in the precision of the engine."""
+    """Number of rows, sum of their weights in the engine's precision, and memory."""
     n_rows, s = len(shard.rows.targets), shard.rows.weights
     has_weight = n_rows > 0 and (s is None or s.any())
-    return n_rows, shard.data.weight_sum if has_weight else 0.0
+    weight_sum = shard.data.weight_sum if has_weight else 0.0
+    return n_rows, weight_sum, shard.__sizeof__()
 
 
 def fact(shard, name):
@@ -268,7 +295,7 @@ def mean_score(shard, estimator, network, theta, dtype):
         return 0.0, 0.0
     with single_blas_thread():
         score = validation_score(
-            estimator, shard.task, shard.rows, network, shard.inputs, dtype
+            shard.rows, estimator, shard.task, network, shard.inputs, dtype
         )
         return total, score(theta)
 
@@ -289,7 +316,7 @@ def squares(shard, network, theta, dtype):
     s = np.ones(len(y)) if rows.sample_weight is None else rows.sample_weight
     weight = float(s.sum())
     if weight == 0:
-        return weight, *np.zeros((3, y.shape[1]))
+        return weight, *np.zeros((3, shard.task.n_outputs))
     with single_blas_thread():
         X = engine_matrix(rows.columns(shard.inputs), dtype)
         predicted = shard.task.loss.predict(predict_raw(network, theta, X))

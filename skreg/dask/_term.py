@@ -12,11 +12,13 @@ from sklearn.base import is_classifier
 from skreg._engines._moments import pooled_spread
 from skreg._network import Network
 from skreg._task import check_continued_labels, task_of
+from skreg._training import data_term, validation_score
 from skreg.dask import _shards
 from skreg.dask._cluster import Cluster
 from skreg.dask._collections import aligned_blocks
 from skreg.dask._epochs import ClusterEpochs
 
+_MUCH = 0.3  # share of a worker's memory
 _SEEDS = 64  # numbers whose order seeds an epoch: more orders than will ever be drawn
 
 
@@ -184,36 +186,43 @@ class ClusterTerm:
     ----------
     shards : list of Future
         Those that have rows of positive weight.
+    n_bytes : list of int
+        Memory of each.
     """
 
     def __init__(self, cluster, shards, loss, dtype):
         self.loss, self.dtype = loss, np.dtype(dtype)
         self.cluster = cluster
         sizes = cluster.map("size", _shards.size, shards)
-        self.n_rows = sum(n_rows for n_rows, _ in sizes)
-        sums = [weight_sum for _, weight_sum in sizes]
+        self.n_rows = sum(n_rows for n_rows, _, _ in sizes)
         # Shards without weight have no part in any sum.
-        self.shards = [shard for shard, total in zip(shards, sums) if total > 0]
-        self._sums = [total for total in sums if total > 0]
-        self.weight_sum = float(sum(sums))
+        kept = [k for k, (_, total, _) in enumerate(sizes) if total > 0]
+        self.shards = [shards[k] for k in kept]
+        self.n_bytes = [sizes[k][2] for k in kept]
+        self._sums = [sizes[k][1] for k in kept]
+        self.weight_sum = float(sum(self._sums))
 
     @cached_property
     def _groups(self):
         """Numbers of the shards that each thread of a worker takes as one task.
 
-        They only save tasks: sums do not depend on them.
+        They only save tasks: sums do not depend on them. Where shards fill much of a
+        worker's memory, each is a task of its own, so that others can be on disk.
         """
         where = self.cluster.client.who_has(self.shards)
-        threads = self.cluster.client.nthreads()
+        threads, memory = self.cluster.client.nthreads(), self.cluster.memory()
         held = {}
         for k, shard in enumerate(self.shards):
             holder = min(where[shard.key], default=None)
             held.setdefault(holder, []).append(k)
-        return [
-            numbers[i :: threads.get(holder, 1)]
-            for holder, numbers in held.items()
-            for i in range(min(threads.get(holder, 1), len(numbers)))
-        ]
+        groups = []
+        for holder, numbers in held.items():
+            n_bytes = sum(self.n_bytes[k] for k in numbers)
+            n_tasks = len(numbers)
+            if n_bytes < _MUCH * memory.get(holder, np.inf):
+                n_tasks = min(threads.get(holder, 1), n_tasks)
+            groups += [numbers[i::n_tasks] for i in range(n_tasks)]
+        return groups
 
     def _map(self, name, function, *args):
         """Results of ``function(shard, *args)``, in the order of the shards."""
@@ -305,10 +314,15 @@ class ClusterTerm:
         )
 
 
-def data_term(estimator, task, X, rows, dtype, train=None):
-    """Twin of `skreg._training._data_term`."""
+def cluster_term(rows, task, X, dtype):
+    """Data term over `ClusterRows`, with X of the columns to be read."""
     shards = rows.shards(task, X, dtype)
     return ClusterTerm(rows.cluster, shards, task.loss, dtype)
+
+
+@data_term.register
+def _(rows: ClusterRows, estimator, task, X, dtype, train=None):
+    return cluster_term(rows, task, X, dtype)
 
 
 # Scores ------------------------------------------------------------------------------
@@ -337,11 +351,11 @@ def check_scoring(estimator):
         )
 
 
-def validation_score(estimator, task, rows, network, inputs, dtype):
-    """Twin of `skreg._training.validation_score`."""
+@validation_score.register
+def _(rows: ClusterRows, estimator, task, network, inputs, dtype):
     X = rows.columns(inputs)
     if estimator.scoring == "loss":
-        data = data_term(estimator, task, X, rows, np.float64)
+        data = data_term(rows, estimator, task, X, np.float64)
         return lambda theta: -data.value(network, theta.astype(np.float64))
     shards = rows.shards(task, X, dtype)
     cluster = rows.cluster
