@@ -436,7 +436,8 @@ def test_models_are_logged_by_mlflow(tmp_path, monkeypatch, serialization):
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     X, model = inputs(), fitted("binary").compact()
-    options = {"serialization_format": serialization}
+    # Named, as mlflow would load the model in another process to see what it imports.
+    options = {"serialization_format": serialization, "pip_requirements": ["skreg"]}
     if serialization == "skops":
         options["skops_trusted_types"] = list(skreg.TRUSTED_TYPES)
     with mlflow.start_run():
