@@ -65,7 +65,7 @@ def overhead(client, X, y, repeats):
     estimator = DaskRegMLPClassifier(**SETTINGS)._local()
     rows, _, facts = _term.read(estimator, Cluster(client), X, y, None)
     task = _term.known_task(estimator, facts)
-    term = _term.data_term(estimator, task, rows.X, rows, np.float64)
+    term = _term.data_term(rows, estimator, task, rows.X, np.float64)
     network = Network((N_INPUTS, 32, 1), "relu")
     theta = network.initial_theta(np.random.RandomState(0), np.float64)
     term.value_grad(network, theta)
