@@ -10,6 +10,7 @@ from skreg.penalties import check_penalty
 # Added to the norms, in units of the largest: an input that the pilot does not use has
 # the factor 1001^gamma, with which it can still come back.
 _FLOOR = 1e-3
+_LARGEST_EXPONENT = 20.0  # 1 or 2 are usual; of this, factors are 1e60
 
 
 def exponents_of(search):
@@ -27,14 +28,14 @@ def exponents_of(search):
     Raises
     ------
     ValueError
-        For anything but a finite number >= 0 or a non-empty sequence of these.
+        For anything but a number in [0, 20] or a non-empty sequence of these.
     """
     value = search.adaptive
     is_single = isinstance(value, str) or not np.iterable(value)
     values = [value] if is_single else list(value)
     exponents = sorted({as_float(value) for value in values})
-    if not exponents or not all(0 <= value < np.inf for value in exponents):
-        allowed = "a finite number >= 0 or a sequence of these"
+    if not exponents or not all(0 <= value <= _LARGEST_EXPONENT for value in exponents):
+        allowed = f"a number in [0, {_LARGEST_EXPONENT:g}] or a sequence of these"
         raise validation.parameter_error(search, "adaptive", allowed)
     return tuple(exponents)
 

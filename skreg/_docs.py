@@ -335,7 +335,7 @@ max_features : int >= 1 or None, default=None
     is chosen and fitted: from `param_grid`, or, where that is None, this network with
     penalties l2 and l1 and those of "auto". Each fold selects its own inputs, so that
     scores are honest; the network on all rows has those on which the folds agree most.
-adaptive : float >= 0 or sequence of float >= 0, default=0.0
+adaptive : float in [0, 20] or sequence of them, default=0.0
     Exponent gamma of adaptive factors (Zou 2006; of networks, Dinh and Ho 2020), by
     which a sparse penalty keeps fewer inputs; 0 is none, several are candidates. In a
     pilot network, input j has outgoing weights of norm r_j, in units of the largest
