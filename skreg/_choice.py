@@ -364,8 +364,10 @@ def _warn_of_edge(result, plan):
 def _adapted(results, plan):
     """Results for each exponent; the given ones, of plain penalties, are those of 0.
 
-    Their networks at the best lambda are the pilots: of each fold for that fold, and of
-    all rows for networks of all rows.
+    Their networks at the least lambda within a standard error of the best one are the
+    pilots: of each fold for that fold, and of all rows for networks of all rows. An
+    input that a pilot has lost hardly comes back, and where a plain penalty is as good
+    without it, an adaptive one need not be.
     """
     known = [result for result in results if result.best is not None]
     positive = [gamma for gamma in plan.exponents if gamma > 0]
@@ -387,10 +389,10 @@ def _adapted(results, plan):
 
 
 def _pilots(result, plan):
-    """First weights of the networks at the best lambda: of each fold, and of all."""
+    """First weights of the pilots: of each fold, and of all rows."""
     path = _path_on_all_rows(result, plan)
-    index = row_of(path.reg_lambdas, result.reg_lambdas[result.best])
-    networks = [*result.networks(result.best), path.networks[index]]
+    index = row_of(path.reg_lambdas, result.reg_lambdas[result.densest])
+    networks = [*result.networks(result.densest), path.networks[index]]
     return [network.coefs[0] for network in networks]
 
 

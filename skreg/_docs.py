@@ -342,9 +342,10 @@ adaptive : float in [0, 20] or sequence of them, default=0.0
     one; its factor in the penalty of the first layer is
     ``((r_j + 0.001) / 1.001)^-gamma``, times the one that it has there. Inputs that
     form a group share the root mean square of their r_j. Pilots are networks on the
-    paths without these factors, at the lambda of their best mean score: each fold has
-    one of its own training rows, the final network one of all rows. Not with
-    `max_features` or "auto".
+    paths without these factors, at the least lambda whose mean score is within a
+    standard error of the best: they shall not miss an input. Each fold has one of its
+    own training rows, the final network one of all rows. Not with `max_features` or
+    "auto".
 refit : bool, "folds" or "stack", default=True
     True: fit the chosen network on all data, along the whole path, from which the one
     at the chosen lambda is taken. "folds": predict the mean of the networks of the

@@ -93,6 +93,12 @@ class Result:
             return self.best
         return simplest(self.reg_lambdas, self.mean, self.std_error, self.best)
 
+    @property
+    def densest(self):
+        """Index of the least lambda within one standard error of the best."""
+        level = self.mean[self.best] - self.std_error[self.best]
+        return _largest(-self.reg_lambdas, self.mean >= level)
+
     def networks(self, index):
         """Those of all folds at one lambda."""
         return [fold.networks[index] for fold in self.folds]
@@ -169,7 +175,7 @@ def simplest(reg_lambdas, mean, error, best):
 def _largest(reg_lambdas, is_allowed):
     """Index of the largest allowed lambda, of several layers by their mean."""
     sizes = reg_lambdas.reshape(len(reg_lambdas), -1).mean(axis=1)
-    return int(np.argmax(np.where(is_allowed, sizes, -1.0)))
+    return int(np.argmax(np.where(is_allowed, sizes, -np.inf)))
 
 
 def best_result(results):
