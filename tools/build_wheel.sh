@@ -6,7 +6,8 @@
 # With --abi3, one wheel for CPython >= 3.11, by Cython's limited API. It is not the
 # default: calls into the core cost more there, which the smallest fits notice.
 # Needs GCC >= 12: older ones leave out AVX2 and AVX-512 without a word; the end of this
-# script would say so.
+# script would say so. The tag names the oldest C and C++ libraries that will do: for
+# older systems build in a manylinux image, as .github/workflows/wheels.yml does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
