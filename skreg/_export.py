@@ -5,6 +5,7 @@ network which was pickled, pruned or averaged needs no case of its own.
 """
 
 import numpy as np
+import sklearn
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -105,7 +106,12 @@ def to_sklearn(estimator):
             y = np.eye(estimator.n_outputs_, dtype=int)
     else:
         _check_known("loss", estimator.loss, _SKLEARN_LOSSES)
-        if estimator.loss != "squared_error":  # scikit-learn < 1.7 has no other loss
+        if estimator.loss != "squared_error":
+            if "loss" not in MLPRegressor().get_params():
+                raise ValueError(
+                    f"loss={estimator.loss!r} needs scikit-learn >= 1.7; this is "
+                    f"{sklearn.__version__}."
+                )
             settings["loss"] = estimator.loss
         mlp, first_call = MLPRegressor(**settings), {}
         y = np.ones((2, estimator.n_outputs_))

@@ -158,7 +158,7 @@ def check_random_state(estimator):
         if is_boolean(estimator.random_state):  # which NumPy takes for 0 or 1
             raise ValueError
         rng = utils.check_random_state(estimator.random_state)
-    except ValueError:
+    except (ValueError, TypeError):  # of its message, given a tuple
         raise parameter_error(
             estimator, "random_state", "an int in [0, 2**32), a RandomState or None"
         ) from None

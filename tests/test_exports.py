@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -282,6 +283,8 @@ SKLEARN_TARGETS = [name for name in TARGETS if name != "gamma"]
 @pytest.mark.parametrize("activation", ACTIVATIONS[:4])
 @pytest.mark.parametrize("target", SKLEARN_TARGETS)
 def test_networks_of_sklearn_predict_the_same(target, activation, dtype):
+    if target == "poisson" and "loss" not in MLPRegressor().get_params():
+        pytest.skip("scikit-learn below 1.7 has no other loss")
     X, model = inputs(dtype), fitted(target, activation, dtype)
     bound = 1e-6 if dtype == np.float32 else 1e-14
     for m in (model, model.compact()):
@@ -300,11 +303,11 @@ def test_networks_of_sklearn_go_on_training():
     X, model = inputs(), fitted("real", learning_rate_init=0.002, max_iter=20)
     y = TARGETS["real"][0]
     mlp = to_sklearn(model)
-    before = mlp.score(X, y)
+    before, coefs = model.score(X, y), model.coefs_[0].copy()
     mlp.set_params(warm_start=True, max_iter=50).fit(X, y)
     assert mlp.score(X, y) > before
-    assert not np.array_equal(mlp.coefs_[0], model.coefs_[0])
-    assert model.score(X, y) == before  # a copy was trained
+    assert not np.array_equal(mlp.coefs_[0], coefs)
+    assert np.array_equal(model.coefs_[0], coefs)  # a copy was trained
 
 
 def test_networks_of_sklearn_know_the_attributes_of_training():

@@ -74,10 +74,13 @@ def first_column(path):
 
 # Without hidden layers: the paths of scikit-learn ------------------------------------
 
+# Their grids of 30 values; by another name before scikit-learn 1.7.
+N_ALPHAS = {"n_alphas" if sklearn.__version__ < "1.7" else "alphas": 30}
+
 
 def test_path_is_that_of_the_lasso(diabetes):
     path = linear_path(*diabetes, penalty="l1")
-    alphas, coefs, _ = lasso_path(*diabetes, alphas=30, tol=1e-12, max_iter=100_000)
+    alphas, coefs, _ = lasso_path(*diabetes, **N_ALPHAS, tol=1e-12, max_iter=100_000)
     assert_allclose(path.reg_lambdas, alphas, rtol=1e-12)
     assert_allclose(first_column(path), coefs, rtol=0, atol=1e-7)
     assert_array_equal(path.n_nonzero, np.count_nonzero(coefs, axis=0))
@@ -86,7 +89,7 @@ def test_path_is_that_of_the_lasso(diabetes):
 def test_path_is_that_of_the_elastic_net(diabetes):
     path = linear_path(*diabetes, penalty="elasticnet", l1_ratio=0.7)
     alphas, coefs, _ = enet_path(
-        *diabetes, l1_ratio=0.7, alphas=30, tol=1e-12, max_iter=100_000
+        *diabetes, l1_ratio=0.7, **N_ALPHAS, tol=1e-12, max_iter=100_000
     )
     assert_allclose(path.reg_lambdas, alphas, rtol=1e-12)
     assert_allclose(first_column(path), coefs, rtol=0, atol=1e-7)
@@ -431,7 +434,7 @@ def test_other_estimators_are_refused(binary):
 
 
 def test_search_is_that_of_the_lasso(diabetes):
-    theirs = LassoCV(alphas=30, cv=5, tol=1e-12, max_iter=100_000).fit(*diabetes)
+    theirs = LassoCV(**N_ALPHAS, cv=5, tol=1e-12, max_iter=100_000).fit(*diabetes)
     model = RegMLPRegressorCV(
         (),
         penalty="l1",
@@ -450,7 +453,7 @@ def test_search_is_that_of_the_elastic_net(diabetes):
     X, y = diabetes
     weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
     cv = KFold(4, shuffle=True, random_state=0)
-    theirs = ElasticNetCV(l1_ratio=0.5, alphas=30, cv=cv, tol=1e-12, max_iter=100_000)
+    theirs = ElasticNetCV(l1_ratio=0.5, **N_ALPHAS, cv=cv, tol=1e-12, max_iter=10**5)
     model = RegMLPRegressorCV(
         (), penalty="elasticnet", reg_lambdas=30, cv=cv, scoring="loss", **EXACT
     )

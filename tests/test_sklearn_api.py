@@ -297,6 +297,7 @@ def test_constructor_and_set_params_agree(estimator):
 
 @BOTH
 def test_fit_keeps_parameters_and_given_objects(estimator, binary):
+    pytest.importorskip("torch")
     X, y = binary
     y = (y == "yes").astype(int)
     values = OTHER_VALUES_OF[estimator] | {"max_iter": 2, "verbose": 0}

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import utils
@@ -593,6 +594,7 @@ def test_classifier_refuses_several_multiclass_outputs(method):
         call(method, RegMLPClassifier(), X, y)
 
 
+@pytest.mark.skipif(sklearn.__version__ < "1.7", reason="warns from 1.7 on")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_many_classes_warn_that_y_may_be_continuous():
     X = np.random.RandomState(0).normal(size=(60, 3))
