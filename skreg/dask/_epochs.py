@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import distributed
 import numpy as np
-from distributed.client import FutureCancelledError
+from distributed.client import CancelledError
 from distributed.comm import get_address_host
 
 from skreg._threads import single_blas_thread
@@ -24,6 +24,8 @@ from skreg.dask import _sockets
 from skreg.dask._cluster import ClusterError
 from skreg.dask._sockets import PeerLost, Sum
 
+# Newer versions of Dask have an error for clients that are closed.
+_Closed = getattr(distributed.client, "ClosedClientError", CancelledError)
 _MOST_TRIES = 10  # of an epoch, each with the workers that are there
 _MOST_MEMORY = 0.8  # share of a worker's, at which Dask pauses it
 _POLL, _FETCH = 1.0, 10.0  # seconds between looks at who is alive; for one result
@@ -153,10 +155,10 @@ class ClusterEpochs:
         for _ in range(_MOST_TRIES):
             cluster.check()
             try:
-                with _lock(cluster.client):
+                with _lock(cluster.client), cluster.client.as_current():
                     results = _run_once(cluster, term.shards, term.n_bytes, epoch)
                 break
-            except (PeerLost, OSError, FutureCancelledError):
+            except (PeerLost, OSError, CancelledError, _Closed):
                 continue  # with the workers that are left, or have come
         else:
             raise ClusterError(
