@@ -297,7 +297,8 @@ class SearchCV(BaseRegMLP):
         if self._is_loo:
             if split_params.get("groups") is not None:
                 raise ValueError("groups cannot be kept together with cv='loo'.")
-            return [(np.arange(n_rows), np.array([row])) for row in range(n_rows)]
+            every = np.arange(n_rows)
+            return [(every, every[row : row + 1]) for row in range(n_rows)]
         try:
             cv = self.cv
             if cv is None and self._is_auto:
@@ -354,8 +355,7 @@ class SearchCV(BaseRegMLP):
         MetadataRouter
             Of this estimator, its splitter and its scorer.
         """
-        # By its name: scikit-learn 1.6 copies the owner, which may hold an iterator.
-        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="split")
         # An int or an iterator requests nothing, as KFold, and cannot be copied.
         splitter = self.cv if hasattr(self.cv, "split") else KFold()

@@ -1,5 +1,7 @@
 """Approximate leave-one-out: against fits without each row."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -185,3 +187,15 @@ def test_what_needs_folds_is_named():
         with pytest.raises(AttributeError, match="cv='loo' fits no networks of folds"):
             value = getattr(search, attribute)
             value(X)
+
+
+def test_memory_is_not_quadratic_in_the_rows():
+    n = 4000
+    x = np.random.default_rng(0).normal(size=(n, 1))
+    search = RegMLPRegressorCV((), reg_lambdas=[0.1], penalty="l1", **SEARCH)
+    tracemalloc.start()
+    try:
+        search.fit(x, x[:, 0])
+        assert tracemalloc.get_traced_memory()[1] < n**2
+    finally:
+        tracemalloc.stop()
