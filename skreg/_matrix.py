@@ -83,6 +83,12 @@ def engine_matrix(X, dtype):
     return out
 
 
+def take_rows(X, rows):
+    """Return rows of X, copied, as an engine reads them."""
+    X = X[rows]
+    return engine_matrix(X, X.dtype) if sparse.issparse(X) else X
+
+
 def take_inputs(X, inputs):
     """Return columns of X as an engine reads them; None stands for all."""
     if inputs is None:

@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_consistent_length, indexable
 from sklearn.utils.validation import validate_data
 
 from skreg._arrays import as_numpy
-from skreg._matrix import checked_sparse, engine_matrix, take_inputs
+from skreg._matrix import checked_sparse, engine_matrix, take_inputs, take_rows
 
 _CHECKS = {"accept_sparse": "csr", "order": "C"}
 
@@ -231,9 +231,8 @@ class Rows:
 
     def take(self, rows):
         """The rows of these indices, copied."""
-        X = self.X[rows]
-        X = engine_matrix(X, X.dtype) if sparse.issparse(X) else X
         per_row = (self.targets, self.sample_weight, self.weights, self.y)
+        X = take_rows(self.X, rows)
         return Rows(X, *(None if a is None else a[rows] for a in per_row))
 
     def raw(self, fitted):

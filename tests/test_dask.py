@@ -493,6 +493,21 @@ def test_a_search_is_the_local_one(client, name):
     assert search.best_estimator_.client is client
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_search_takes_folds_of_all_containers(client, container):
+    X, y, s = make_data("outputs")
+    y = y[:, 0]
+    kwargs = {"penalty": "l1", "solver": "lbfgs", "reg_lambdas": [0.1], "cv": 2}
+    local = RegMLPRegressorCV((), **kwargs).fit(X, y, s)
+    search = skreg_dask.DaskRegMLPRegressorCV((), **kwargs, client=client)
+    search.fit(*CONTAINERS[container](X, y, s))
+    tol = 1e-4 if container == "float32" else 1e-8
+    np.testing.assert_allclose(search.scores_, local.scores_, rtol=tol)
+    np.testing.assert_allclose(
+        search.oof_predictions_, local.oof_predictions_, rtol=tol, atol=tol
+    )
+
+
 def test_a_search_names_what_it_can_not_do(client):
     arrays = chunked(X, Y)
 

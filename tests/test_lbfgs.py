@@ -24,7 +24,6 @@ from sklearn.linear_model import (
     Ridge,
 )
 from sklearn.preprocessing import scale
-from sklearn.utils.fixes import parse_version
 
 from skreg._core import LBFGSMemory
 from skreg._solvers._lbfgs import _Run, prox_lbfgs
@@ -188,7 +187,7 @@ def counts():
 
 
 def logistic(n, lam, l1_ratio, **settings):
-    if parse_version(sklearn.__version__) < parse_version("1.8"):
+    if sklearn.__version__ < "1.8":
         settings["penalty"] = "elasticnet" if l1_ratio else "l2"
     settings = {"C": 1 / (n * lam), "l1_ratio": l1_ratio, "tol": 1e-12} | settings
     return LogisticRegression(max_iter=10**5, random_state=0, **settings)

@@ -32,7 +32,6 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import check_estimator
-from sklearn.utils.fixes import parse_version
 
 from skreg import (
     RegMLPClassifier,
@@ -76,8 +75,7 @@ def first_column(path):
 # Without hidden layers: the paths of scikit-learn ------------------------------------
 
 # Their grids of 30 values; by another name before scikit-learn 1.7.
-IS_1_7 = parse_version(sklearn.__version__) >= parse_version("1.7")
-N_ALPHAS = {"alphas" if IS_1_7 else "n_alphas": 30}
+N_ALPHAS = {"n_alphas" if sklearn.__version__ < "1.7" else "alphas": 30}
 
 
 def test_path_is_that_of_the_lasso(diabetes):

@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import utils
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.fixes import parse_version
 
 from skreg import (
     RegMLPClassifier,
@@ -595,10 +594,7 @@ def test_classifier_refuses_several_multiclass_outputs(method):
         call(method, RegMLPClassifier(), X, y)
 
 
-@pytest.mark.skipif(
-    parse_version(sklearn.__version__) < parse_version("1.7"),
-    reason="warns from scikit-learn 1.7 on",
-)
+@pytest.mark.skipif(sklearn.__version__ < "1.7", reason="warns from 1.7 on")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_many_classes_warn_that_y_may_be_continuous():
     X = np.random.RandomState(0).normal(size=(60, 3))

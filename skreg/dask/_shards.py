@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.multiclass import check_classification_targets
 
 from skreg._engines._compiled import CompiledRows, mean_target, predict_raw
-from skreg._matrix import engine_matrix
+from skreg._matrix import engine_matrix, take_rows
 from skreg._rows import Header, Rows, check_target_range, check_weights, read_X_y
 from skreg._threads import single_blas_thread
 from skreg._training import validation_score
@@ -136,7 +136,7 @@ def take(block_and_rows):
     s = block.sample_weight
     return replace(
         block,
-        X=block.X[rows],
+        X=take_rows(block.X, rows),
         y=block.y[rows],
         sample_weight=None if s is None else s[rows],
         header=block.header if len(rows) else None,
