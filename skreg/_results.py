@@ -196,7 +196,8 @@ def best_result(results):
     if chosen is None:
         raise ValueError(
             "No value of 'reg_lambdas' has a score in every fold: the networks "
-            "diverged, or the scorer ('scoring') returned NaN."
+            "diverged, or the scorer ('scoring') returned NaN, or, with "
+            "cv='loo', the networks have too many weights; pass larger 'reg_lambdas'."
         )
     return chosen
 

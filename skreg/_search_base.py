@@ -28,10 +28,7 @@ from skreg import _validation as validation
 from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
-from skreg._choice import (
-    Plan,
-    choose,
-)
+from skreg._choice import Plan, choose
 from skreg._crossval import Data, row_of, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator

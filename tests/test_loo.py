@@ -156,6 +156,8 @@ def test_too_many_degrees_of_freedom_have_no_score():
     search = RegMLPRegressorCV((12,), reg_lambdas=[1e-4, 0.1], **params).fit(X, Y)
     assert np.isnan(search.mean_scores_).tolist() == [True, False]
     assert search.reg_lambda_ == 0.1
+    with pytest.raises(ValueError, match="cv='loo', the networks have too many"):
+        RegMLPRegressorCV((12,), reg_lambdas=[1e-4], **params).fit(X, Y)
 
 
 @pytest.mark.parametrize(
