@@ -73,7 +73,8 @@ class Loss:
             return softmax(raw, axis=1)
         if self.out_activation == "exp":
             with np.errstate(over="ignore"):
-                return np.minimum(np.exp(raw), np.finfo(raw.dtype).max)
+                mean = np.exp(raw)
+            return np.minimum(mean, np.finfo(mean.dtype).max)
         return raw
 
     def mean_constant(self, y: Array, sample_weight: Array | None) -> float:

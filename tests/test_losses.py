@@ -106,6 +106,14 @@ def test_poisson_and_gamma_are_half_the_deviance(name, deviance, weighted):
     assert_allclose(mean_loss(REGRESSION_LOSSES[name], y, f, s), expected, rtol=1e-13)
 
 
+def test_a_mean_beyond_all_floats_is_the_largest_one():
+    loss = REGRESSION_LOSSES["gamma"]
+    assert_allclose(loss.predict(np.array([0, 1])), [1, np.e])
+    for dtype in (np.float32, np.float64):
+        largest = loss.predict(np.array([1000], dtype))
+        assert largest == np.finfo(dtype).max and largest.dtype == dtype
+
+
 @pytest.mark.parametrize("name", ["poisson", "gamma"])
 def test_deviance_of_a_perfect_prediction_is_zero(name):
     y = np.array([0.1, 1.0, 7.0, 1e6])
