@@ -7,6 +7,7 @@ from skreg._drawing import (
     FittedDisplay,
     add_legend,
     check,
+    check_lambdas,
     check_shape,
     curve_style,
     lambda_axis,
@@ -79,7 +80,7 @@ class ChoiceDisplay(FittedDisplay):
         for name, values in {"reg_lambdas": reg_lambdas, "scores": scores}.items():
             check(f"len({name})", len(values), n.__eq__, f"{n}, one per candidate")
         check("chosen", chosen, range(n).__contains__, f"in [0, {n - 1}]")
-        self.reg_lambdas = [check_shape("reg_lambdas", g, (None,)) for g in reg_lambdas]
+        self.reg_lambdas = [check_lambdas(grid) for grid in reg_lambdas]
         pairs = zip(scores, self.reg_lambdas)
         scores = [check_shape("scores", s, (None, len(grid))) for s, grid in pairs]
         summaries = [_of_known_folds(values) for values in scores]

@@ -173,3 +173,13 @@ def check_shape(name, values, shape):
     if values.ndim != len(shape) or not all(fits):
         raise ValueError(f"`{name}` must have shape {shape}; got {values.shape}.")
     return values
+
+
+def check_lambdas(reg_lambdas):
+    """Return λ along which something is drawn as a float array."""
+    if np.ndim(reg_lambdas) == 2:
+        raise ValueError(
+            "`reg_lambdas` must be one λ for all layers, along which to draw; got a "
+            "table with one column per layer."
+        )
+    return check_shape("reg_lambdas", reg_lambdas, (None,))

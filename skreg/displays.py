@@ -19,6 +19,7 @@ from skreg._drawing import (
     FittedDisplay,
     add_legend,
     check,
+    check_lambdas,
     check_shape,
     curve_style,
     lambda_axis,
@@ -54,7 +55,7 @@ _SOLVERS = ("sgd", "rmsprop", "adam")
 
 def _check_grid(reg_lambdas, reg_lambda):
     """Return the grid as an array; the chosen λ may be None."""
-    grid = check_shape("reg_lambdas", reg_lambdas, (None,))
+    grid = check_lambdas(reg_lambdas)
     is_fine = grid.size and 0 <= grid.min() and grid.max() < np.inf
     check("reg_lambdas", grid, lambda _: is_fine, "at least one finite value >= 0")
     if reg_lambda is not None:
