@@ -404,7 +404,10 @@ def test_adam_is_continued(penalty):
     J = data_term(model, params, X, y)[0] + penalty_value(model, penalty)
     lbfgs = network("cancer", (8,), penalty).get_params()
     model.set_params(**lbfgs | {"warm_start": True, "tol": 1e-4}).fit(X, y)
-    assert np.all(np.diff([J, *model.loss_curve_[30:]]) < 0)
+    changes = np.diff([J, *model.loss_curve_[30:]])
+    assert changes[0] < 0
+    # Up to rounding, as J shall also have hardly changed in the last 10 iterations.
+    assert np.all(changes <= 10 * EPS * (1 + J))
     assert model.optimality_ <= 1e-4
 
 
