@@ -114,8 +114,9 @@ class DaskRegMLPClassifierCV(LazyProbabilities, SearchOnCluster, RegMLPClassifie
         None is Dask's current client. It is not pickled.
     **params : dict
         All other parameters of `RegMLPClassifierCV`, but that `scoring` must be a mean
-        over rows, and "auto", `max_features` and means of networks (`refit` "folds" or
-        "stack") are not available.
+        over rows, and "auto", `max_features`, ``cv="loo"`` and means of networks
+        (`refit` "folds" or "stack") are not available. The networks in `path_` are
+        local ones.
 
     See Also
     --------
@@ -162,8 +163,9 @@ class DaskRegMLPRegressorCV(SearchOnCluster, RegMLPRegressorCV):
         None is Dask's current client. It is not pickled.
     **params : dict
         All other parameters of `RegMLPRegressorCV`, but that `scoring` must be a mean
-        over rows (or None, R^2), and "auto", `max_features` and means of networks
-        (`refit` "folds" or "stack") are not available.
+        over rows (or None, R^2), and "auto", `max_features`, ``cv="loo"`` and means of
+        networks (`refit` "folds" or "stack") are not available. The networks in `path_`
+        are local ones.
 
     See Also
     --------
