@@ -531,6 +531,10 @@ def test_a_search_names_what_it_can_not_do(client):
         fit({"metadata": 1})
     with pytest.raises(TypeError, match="X must be a Dask array"):
         skreg_dask.DaskRegMLPRegressorCV((), client=client).fit(X, Y)
+    labels = chunked((X[:, :2] > 0).astype(int))
+    for cls in (DaskRegMLPClassifier, skreg_dask.DaskRegMLPClassifierCV):
+        with pytest.raises(ValueError, match="'balanced' is not supported for multila"):
+            cls((), class_weight="balanced", client=client).fit(arrays[0], *labels)
     assert not hasattr(skreg_dask.DaskRegMLPRegressorCV(), "predict_interval")
 
 

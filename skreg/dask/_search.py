@@ -2,6 +2,7 @@
 
 import dask
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -66,6 +67,8 @@ class SearchOnCluster(OnCluster):
         for data in candidates:
             if data.point.network.device != "cpu":
                 raise validation.parameter_error(self, "device", "'cpu' on a cluster")
+            if is_classifier(self) and source.y.ndim == 2:
+                _term.check_weights_of_labels(data.point.network)
         return candidates
 
     def _as_network(self, fitted, params):

@@ -148,12 +148,7 @@ def known_task(estimator, facts, previous=None):
     if not is_classifier(estimator):
         y = np.zeros((1, *facts[0].shape))
     elif facts[0].labels is None:
-        if isinstance(estimator.class_weight, str):
-            raise ValueError(
-                f"class_weight={estimator.class_weight!r} is not supported for "
-                "multilabel targets on a cluster: a block does not know the shares of "
-                "the labels. Pass a list of dicts, or sample_weight."
-            )
+        check_weights_of_labels(estimator)
         y = np.eye(*facts[0].shape, dtype=int)
     else:
         labels = np.concatenate([fact.labels for fact in facts])
@@ -164,6 +159,16 @@ def known_task(estimator, facts, previous=None):
     with warnings.catch_warnings():  # each label once looks like targets of regression
         warnings.filterwarnings("ignore", "The number of unique classes")
         return task_of(estimator, y, counts, known=known)
+
+
+def check_weights_of_labels(estimator):
+    """Raise ValueError for multilabel targets whose weights need all blocks at once."""
+    if isinstance(estimator.class_weight, str):
+        raise ValueError(
+            f"class_weight={estimator.class_weight!r} is not supported for multilabel "
+            "targets on a cluster: a block does not know the shares of the labels. "
+            "Pass a list of dicts, or sample_weight."
+        )
 
 
 class ClusterTerm:
