@@ -1,7 +1,7 @@
 """Approximate leave-one-out: what a network would predict of a row without that row.
 
-At a local minimum with support A (weights that are not 0, and intercepts), one Newton
-step that takes away row i, of weight w_i = s_i / sum(s), moves its raw prediction by
+At a local minimum with support A (what is not 0, and intercepts without a penalty), one
+Newton step that takes away row i, of weight w_i = s_i / sum(s), moves its prediction by
 
     w_i (I - w_i M_i L_i)^-1 M_i r_i,   M_i = D_i H^-1 D_i^T,
 
@@ -118,7 +118,8 @@ def left_out(training, rows, fitted, lam):
     problem = training.problem
     loss, theta = training.task.loss, fitted.theta().astype(np.float64)
     active = theta != 0
-    active[problem.network.n_weights :] = True
+    if not problem.penalize_intercepts:
+        active[problem.network.n_weights :] = True
     active = np.flatnonzero(active)
     if len(active) > _MOST_WEIGHTS:
         return None
@@ -131,6 +132,8 @@ def left_out(training, rows, fitted, lam):
         return data.value_grad(problem.network, theta)[1][active]
 
     raw, steps = predict(theta), _steps(problem.network, theta)
+    if len(active) == 0:  # nothing can move
+        return raw
     D = _derivative(predict, theta, active, steps)
     gradient, curvature = _of_loss(loss, rows.targets, raw)
     w = _shares(rows)[:, np.newaxis, np.newaxis]

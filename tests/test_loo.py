@@ -1,6 +1,7 @@
 """Approximate leave-one-out: against fits without each row."""
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ EXACT = {"solver": "lbfgs", "tol": 1e-9, "max_iter": 5000, "random_state": 0}
 SEARCH = {**EXACT, "cv": "loo", "scoring": "loss"}
 
 
-def without_each(estimator, y, weights=None, scale=False):
+def without_each(estimator, y, weights=None, scale=False, X=X):
     """Predictions of each row by fits without it, and their losses."""
     predictions = []
     s = np.ones(N) if weights is None else weights
@@ -44,6 +45,19 @@ def without_each(estimator, y, weights=None, scale=False):
         predict = getattr(model, "predict_proba", model.predict)
         predictions.append(predict(X[[row]])[0])
     return np.array(predictions)
+
+
+@pytest.mark.parametrize("constant, lam", [(0.0, 0.2), (2.0, 0.2), (0.0, 100.0)])
+def test_penalized_intercepts_that_are_0_do_not_move(constant, lam):
+    params = {"penalty": "l1", "penalize_intercepts": True}
+    x, y = X - X.mean(axis=0), Y - Y.mean() + constant
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the constant
+        search = RegMLPRegressorCV((), reg_lambdas=[lam], **SEARCH, **params).fit(x, y)
+        model = RegMLPRegressor((), reg_lambda=lam, **EXACT, **params)
+        expected = without_each(model, y, scale=True, X=x)
+    assert (search.intercepts_[0] == 0) == (constant == 0)
+    assert_allclose(search.oof_predictions_, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
