@@ -412,7 +412,7 @@ class SearchCV(BaseRegMLP):
 
     def _check_has_folds(self):
         check_is_fitted(self)
-        if self._is_loo:
+        if not hasattr(self, "folds_"):
             raise AttributeError(
                 "cv='loo' fits no networks of folds. Set another 'cv'."
             )

@@ -215,3 +215,12 @@ def test_memory_is_not_quadratic_in_the_rows():
         assert tracemalloc.get_traced_memory()[1] < n**2
     finally:
         tracemalloc.stop()
+
+
+def test_a_search_with_folds_keeps_them_whatever_is_set_later():
+    params = {"penalty": "l1", **SEARCH, "cv": 3}
+    search = RegMLPRegressorCV((), reg_lambdas=[0.1], **params).fit(X, Y)
+    lower, _ = search.predict_interval(X)
+    search.set_params(cv="loo")
+    assert len(search.estimators_) == 3
+    assert_array_equal(search.predict_interval(X)[0], lower)
