@@ -26,6 +26,7 @@ from skreg._solvers._deterministic import Deterministic
 # The step is right as long as the network has few degrees of freedom per row. More
 # weights than these have too many of them for any data that this is fast enough for.
 _MOST_FREEDOM, _MOST_WEIGHTS = 1 / 3, 3000
+_MOST_PREDICTIONS = 100_000  # each with its derivative, which may take 2.4 GB together
 _STEP = 1e-5  # of central differences, in units of a parameter
 _RIDGE = 1e-10  # of the largest entry of H: intercepts can have flat directions
 
@@ -53,7 +54,13 @@ def check_leave_one_out(search, training):
         if not is_allowed:
             allowed = f"{allowed} with cv='loo'"
             raise validation.parameter_error(search, name, allowed)
-    problem = training.problem
+    problem, n_outputs = training.problem, training.task.n_outputs
+    if problem.data.n_rows * n_outputs > _MOST_PREDICTIONS:
+        raise ValueError(
+            f"cv='loo' is for at most {_MOST_PREDICTIONS} rows times outputs, where a "
+            f"row can move a network. Got {problem.data.n_rows} x {n_outputs}: give "
+            "'cv' a number of folds."
+        )
     for penalty, shape in zip(problem.penalties, problem.network.shapes):
         is_sparse = penalty is not None and not penalty.is_smooth
         if not is_sparse or penalty.form(1.0, shape) is None:

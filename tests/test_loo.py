@@ -217,6 +217,13 @@ def test_memory_is_not_quadratic_in_the_rows():
         tracemalloc.stop()
 
 
+def test_more_rows_than_memory_allows_are_refused():
+    search = RegMLPRegressorCV((), penalty="l1", solver="lbfgs", cv="loo")
+    search.set_params(scoring="loss")
+    with pytest.raises(ValueError, match="100001 x 1: give 'cv' a number"):
+        search.fit(np.ones((100_001, 1)), np.arange(100_001.0))
+
+
 def test_a_search_with_folds_keeps_them_whatever_is_set_later():
     params = {"penalty": "l1", **SEARCH, "cv": 3}
     search = RegMLPRegressorCV((), reg_lambdas=[0.1], **params).fit(X, Y)
