@@ -415,7 +415,10 @@ def _check_rule(threshold, max_false):
 
 
 def _check_arguments(estimator, eps, n_pairs, n_jobs):
-    if not isinstance(estimator, BaseRegMLP) or hasattr(estimator, "reg_lambdas"):
+    others = "reg_lambdas", "client"  # searches, and those of skreg.dask
+    if not isinstance(estimator, BaseRegMLP) or any(
+        hasattr(estimator, name) for name in others
+    ):
         raise ValueError(
             "estimator must be a RegMLPClassifier or a RegMLPRegressor, got "
             f"{type(estimator).__name__}."

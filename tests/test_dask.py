@@ -24,6 +24,7 @@ from skreg import (
     RegMLPRegressor,
     RegMLPRegressorCV,
     reg_mlp_path,
+    stability_selection,
 )
 from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
@@ -585,6 +586,12 @@ def add_up(token, rank, size, address, values):
     with Sum(token, rank, size, address) as total:
         total(values)
     return values
+
+
+def test_stability_selection_is_for_local_networks():
+    model = skreg_dask.DaskRegMLPRegressor()
+    with pytest.raises(ValueError, match=r"estimator must be a .*DaskRegMLPRegressor"):
+        stability_selection(model, np.ones((9, 2)), np.arange(9.0))
 
 
 def test_sums_are_the_same_everywhere_and_strangers_are_refused():
