@@ -105,6 +105,7 @@ class Coordinates:
         so much stronger there.
     """
 
+    @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
     def __init__(
         self,
         network,
@@ -231,6 +232,7 @@ class Standardized:
     coordinates : Coordinates
     """
 
+    @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
     def __init__(self, composite, coordinates):
         self._composite, self._coordinates = composite, coordinates
         self._scale = coordinates.scale
@@ -254,7 +256,7 @@ class Standardized:
 
     def kink_prox(self, u, step):
         """Return the minimizer z of |z - u|^2 / (2 step) + h(D z)."""
-        step = step * self._largest**2
+        step = step * (self._largest * self._largest)  # a power of a float may raise
         theta = self._composite.kink_prox(self._scale * u, step, self._metric)
         return np.where(self.penalized, theta / self._scale, u)
 

@@ -168,7 +168,10 @@ def check(name, value, is_allowed, allowed):
 
 def check_shape(name, values, shape):
     """Return values as a float array; None in `shape` stands for any length."""
-    values = np.asarray(values, dtype=np.float64)
+    try:
+        values = np.asarray(values, dtype=np.float64)
+    except OverflowError as error:
+        raise ValueError(f"`{name}` must be floats; got {values!r}.") from error
     fits = (length is None or length == n for length, n in zip(shape, values.shape))
     if values.ndim != len(shape) or not all(fits):
         raise ValueError(f"`{name}` must have shape {shape}; got {values.shape}.")

@@ -450,6 +450,8 @@ def test_scores_have_the_name_of_the_scoring(plt, frame):
 def test_validation_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="one λ for all layers"):
         LambdaValidationDisplay(np.c_[LAMBDAS, LAMBDAS], SCORES)
+    with pytest.raises(ValueError, match="`reg_lambdas` must be floats"):
+        LambdaValidationDisplay([1, 10**400], SCORES)
     with pytest.raises(ValueError, match=r"`scores` must have shape \(None, 3\)"):
         LambdaValidationDisplay(LAMBDAS, SCORES.T)
     with pytest.raises(ValueError, match=r"`std_error` must have shape \(3,\)"):

@@ -800,6 +800,15 @@ def test_an_exponential_link_forgives_a_bad_start(kind, seed):
     assert_allclose(model.loss_, exact.loss_, rtol=1e-4)
 
 
+def test_units_that_overflow_end_in_the_message_of_divergence():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(25, 5)), 1e200 * rng.normal(size=25)
+    huge = {"penalty": "group_lasso", "reg_lambda": 1e300, "loss": "huber"}
+    model = RegMLPRegressor((3,), activation="tanh", solver="lbfgs", **huge)
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        model.fit(X, y)
+
+
 @pytest.mark.parametrize(
     ("kind", "oracle", "deviance", "seeds"),
     [

@@ -263,7 +263,8 @@ class _Run:
         self.point = new
         self.lowest = min(self.lowest, new.value)
         curvature, square = float(s @ change), float(change @ change)
-        tells = curvature > 0 and square > (_ROUNDING * self.scale) ** 2
+        noise = _ROUNDING * self.scale
+        tells = curvature > 0 and square > noise * noise
         step = curvature / square if tells else inf
         return min(max(step, longest / 8), longest)
 
