@@ -241,9 +241,10 @@ class Standardized:
         if self.has_kink:
             # The metric of the prox, 1 where it is least.
             self._largest = float(self._scale[self.penalized].max())
-            self._metric = np.ones_like(self._scale)
+            metric = np.ones_like(self._scale)
             relative = self._largest / self._scale[self.penalized]
-            self._metric[self.penalized] = relative * relative
+            metric[self.penalized] = relative * relative
+            self._kinks, self._free = composite.kinks.in_metric(metric), ~self.penalized
 
     def smooth_value_grad(self, u):
         """Return the smooth part f and its gradient in u."""
@@ -257,15 +258,21 @@ class Standardized:
     def kink_prox(self, u, step):
         """Return the minimizer z of |z - u|^2 / (2 step) + h(D z)."""
         step = step * (self._largest * self._largest)  # a power of a float may raise
-        theta = self._composite.kink_prox(self._scale * u, step, self._metric)
-        return np.where(self.penalized, theta / self._scale, u)
+        z = self._kinks.prox(self._scale * u, step)
+        z /= self._scale
+        np.copyto(z, u, where=self._free)  # without rounding
+        return z
 
     def kink_cross(self, u, candidate):
         """Return the candidate with zeros for what passed a kink since u."""
+        if self._composite.is_crossed_by_sign:
+            return self._composite.kink_cross(u, candidate)
         theta = self._scale * candidate
         crossed = self._composite.kink_cross(self._scale * u, theta)
         return np.where(crossed == theta, candidate, crossed / self._scale)
 
     def penalty_value(self, u, kink):
         """Return all penalties at u, where h is `kink`."""
+        if not self._composite.has_smooth:
+            return kink
         return self._composite.penalty_value(self._scale * u, kink)

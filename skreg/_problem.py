@@ -158,50 +158,92 @@ class Composite:
         Whether h is there at all.
     has_ridge : bool
         Whether it is not, but all weights have a smooth penalty.
+    has_smooth : bool
+        Whether some penalty has a smooth part.
     penalized : ndarray of bool, shape (n_parameters,)
         The entries on which h acts.
+    kinks : PenaltySum
+        h itself.
+    is_crossed_by_sign : bool
+        Whether `kink_cross` depends on signs alone, not on the units of theta.
     """
 
     def __init__(self, problem, lam):
         self._problem = problem
-        self._smooth, self._kinks = [], []
-        self.penalized = np.zeros(problem.network.n_parameters, dtype=bool)
         terms, slices = problem.terms(lam), problem.network.slices
+        kinks, smooth = [], []
         for term in terms:
             kink = term.penalty.kink(term.lam)
             if kink is None or kink[0] is not term.penalty:
-                self._smooth.append(term)
+                smooth.append(term)
             if kink is not None:
-                self._kinks.append(Term(*kink, "proximal", term.where, term.shape))
-                self.penalized[term.where] = True
-        self.has_kink = bool(self._kinks)
-        smooth = np.zeros_like(self.penalized)
-        for term in self._smooth:
-            smooth[term.where] = True
-        n_weights = problem.network.n_weights
-        self.has_ridge = not self.has_kink and bool(smooth[:n_weights].all())
-        self._kink_sum = PenaltySum(self._kinks, slices)
-        self._sum = PenaltySum(terms, slices) if self._smooth else self._kink_sum
-        self.kink_value = self._kink_sum.value
-        self.kink_prox = self._kink_sum.prox
+                kinks.append(Term(*kink, "proximal", term.where, term.shape))
+        self.kinks = PenaltySum(kinks, slices)
+        self.has_kink, self.has_smooth = bool(kinks), bool(smooth)
+        self._sum = PenaltySum(terms, slices) if smooth else self.kinks
+        n_parameters, n_weights = (
+            problem.network.n_parameters,
+            problem.network.n_weights,
+        )
+        self.penalized = _mark(kinks, n_parameters)
+        is_smooth = _mark(smooth, n_parameters)
+        self.has_ridge = not self.has_kink and bool(is_smooth[:n_weights].all())
+
+        # What is known as data is done for all layers at once.
+        self._ridge, self._concave = np.zeros(n_parameters), []
+        for term in smooth:
+            form = term.penalty.form(term.lam, term.shape)
+            if form is None or form.ramp is not None:
+                self._concave.append(term)
+            else:
+                term.of(self._ridge)[:] = form.l2
+        self._signed, self._turning = np.zeros(n_parameters, dtype=bool), []
+        for term in kinks:
+            form = term.penalty.form(term.lam, term.shape)
+            if form is None or form.groups is not None:
+                self._turning.append(term)
+            else:
+                term.of(self._signed)[:] = np.greater(form.l1, 0)
+        self.is_crossed_by_sign = not self._turning
 
     def penalty_value(self, theta, kink):
         """Return all penalties at theta, where h is `kink`."""
-        return self._sum.value(theta) if self._smooth else kink
+        return self._sum.value(theta) if self.has_smooth else kink
 
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""
         value, grad = self._problem.data_value_grad(theta)
-        for term in self._smooth:
+        if self.has_smooth:
+            slope = self._ridge * theta
+            value += float(theta @ slope) / 2
+            grad += slope
+        for term in self._concave:
             part, slope = term.penalty.smooth_part(term.of(theta), term.lam)
             value += part
             grad[term.where] += slope.ravel()
         return value, grad
 
+    def kink_value(self, theta):
+        """Return h(theta)."""
+        return self.kinks.value(theta)
+
+    def kink_prox(self, theta, step):
+        """Return the minimizer z of |z - theta|^2 / (2 step) + h(z)."""
+        return self.kinks.prox(theta, step)
+
     def kink_cross(self, theta, candidate):
         """Return the candidate with zeros for what passed a kink since theta."""
-        out = candidate.copy()
-        for term in self._kinks:
-            crossed = term.penalty.cross(term.of(theta), term.of(candidate))
-            out[term.where] = crossed.ravel()
+        crossed = self._signed & (np.sign(theta) * candidate < 0)
+        out = np.where(crossed, 0.0, candidate)
+        for term in self._turning:
+            turned = term.penalty.cross(term.of(theta), term.of(candidate))
+            out[term.where] = turned.ravel()
         return out
+
+
+def _mark(terms, n_parameters):
+    """Whether each parameter is in one of the terms."""
+    marked = np.zeros(n_parameters, dtype=bool)
+    for term in terms:
+        marked[term.where] = True
+    return marked

@@ -154,18 +154,25 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
     Raises
     ------
     ValueError
-        If they are of the wrong length, negative or not finite.
+        If they are no numbers, of the wrong length, negative or not finite.
     """
     sample_weight = as_numpy(sample_weight, name)
     if isinstance(sample_weight, Real):
-        sample_weight = np.full(n_rows, sample_weight)
-    weights = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        input_name=name,
-        ensure_min_samples=0,
-    )
+        sample_weight = [sample_weight] * n_rows
+    try:
+        weights = check_array(
+            sample_weight,
+            ensure_2d=False,
+            dtype=np.float64,
+            input_name=name,
+            ensure_min_samples=0,
+        )
+    except (ValueError, TypeError, OverflowError) as error:
+        if name in str(error):
+            raise
+        raise ValueError(
+            f"{name} must be None or a finite number >= 0 for each row: {error}"
+        ) from error
     if weights.ndim != 1:
         raise ValueError(f"{name} must be 1D: one weight per row of X.")
     if weights.shape[0] != n_rows:

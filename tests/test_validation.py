@@ -644,7 +644,12 @@ def test_target_out_of_the_range_of_the_loss(method, loss, lowest, allowed):
         (np.zeros(N), "sample_weight.*0"),
         (0.0, "sample_weight.*0"),
         (-1.0, "Negative values.*sample_weight"),
-        (np.full(N, "a"), "could not convert string to float"),
+        (np.full(N, "a"), "sample_weight must be.*could not convert"),
+        (object(), "sample_weight must be"),
+        ({"a": 1}, "sample_weight must be"),
+        ([[1, [2]]], "sample_weight must be"),
+        (1j, "sample_weight must be"),
+        (10**400, "sample_weight must be"),
     ],
 )
 def test_bad_sample_weight(estimator, method, weight, message):

@@ -1,7 +1,6 @@
 """Penalties on blocks of parameters, and as the compiled core knows them."""
 
 from dataclasses import replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -52,12 +51,25 @@ class PenaltySum:
     terms : list of Term
     slices : list of slice
         All blocks of theta, in order.
+    metric : ndarray of shape (n_parameters,) or None
+        The diagonal M of the metric of `prox`, constant where a penalty cannot take
+        another; None is 1.
     """
 
-    def __init__(self, terms, slices):
+    def __init__(self, terms, slices, metric=None):
         self._terms, self._slices = terms, slices
         self._rule, self._others = compile_rule(terms, slices)
-        self._nothing = np.zeros(slices[-1].stop)
+        self._stepper, self._metric = self._rule, metric
+        self._nothing = self._second = np.zeros(slices[-1].stop)
+        if metric is not None:
+            # RMSProp whose statistics stay what they are: a step in a given metric.
+            code, hyper = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
+            self._stepper = compile_rule(terms, slices, code, hyper)[0]
+            self._second = metric * metric
+
+    def in_metric(self, metric):
+        """The same penalties with a prox in another metric."""
+        return PenaltySum(self._terms, self._slices, metric)
 
     def value(self, theta):
         """Value at theta."""
@@ -67,31 +79,20 @@ class PenaltySum:
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
             return value + sum(term.value(theta) for term in self._others)
 
-    @cached_property
-    def _metric_rule(self):
-        """RMSProp whose statistics stay what they are: a step in a given metric."""
-        code, hyper = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
-        return compile_rule(self._terms, self._slices, code, hyper)[0]
-
-    def prox(self, theta, step, metric=None):
+    def prox(self, theta, step):
         """Minimizer z of sum M (z - theta)^2 / (2 step) + sum at z, all terms proximal.
 
         Parameters
         ----------
         theta : ndarray of shape (n_parameters,)
         step : float
-        metric : ndarray of shape (n_parameters,) or None
-            The diagonal of M, constant where a penalty cannot take another; None is 1.
         """
         out, nothing = theta.copy(), self._nothing  # no gradient, no moments
-        rule, second = self._rule, nothing
-        if metric is not None:
-            rule, second = self._metric_rule, metric * metric
-        _core.step(rule, out, nothing.copy(), nothing, second, step, 1)
+        _core.step(self._stepper, out, nothing.copy(), nothing, self._second, step, 1)
         for term in self._others:
             steps = step
-            if metric is not None:
-                steps = step / term.of(metric)
+            if self._metric is not None:
+                steps = step / term.of(self._metric)
                 steps = steps if term.penalty.has_metric_prox else float(steps[0, 0])
             out[term.where] = term.penalty.prox(term.of(theta), steps, term.lam).ravel()
         return out
