@@ -16,12 +16,13 @@ from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
 from skreg._numbers import as_strength, strength_text
+from skreg._prune import count_alive
 from skreg._repr import html_table, picture
 from skreg._solvers._stopping import is_due
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, is_null_model
 from skreg._typing import Array, Matrix
-from skreg._walk import Walk, count_alive
+from skreg._walk import Walk
 from skreg._warnings import warn
 
 
@@ -275,9 +276,8 @@ def reg_mlp_path(
     worse, at its own lambda, than another one of the path (but the last one, where
     `max_features` or `max_units` rule the better one out). So the objective rises with
     lambda, and the penalty divided by lambda falls (not of MCP and SCAD, whose values
-    are not linear in lambda). Fits end where the objective falls
-    by less than 0.03 % in 10 iterations (0.02 % for the first), or at up to 30 times
-    `tol`: the next fit goes on where one stops.
+    are not linear in lambda). Fits end as single ones do, or where the objective falls
+    by less than 0.04 % in 10 iterations: the next fit goes on where one stops.
 
     Examples
     --------

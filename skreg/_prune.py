@@ -31,6 +31,12 @@ def alive_units(coefs):
     return [f & r for f, r in zip(fed, reversed(read))]
 
 
+def count_alive(coefs):
+    """Numbers of inputs and of hidden units on a path from an input to an output."""
+    alive = alive_units(coefs)
+    return alive[0].sum(), sum(mask.sum() for mask in alive[1:-1])
+
+
 def prune(coefs, intercepts, activation):
     """Remove unused inputs and dead units; the function computed stays the same.
 

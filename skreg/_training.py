@@ -23,7 +23,7 @@ from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
 from skreg._solvers._stochastic import Stochastic
-from skreg._solvers._stopping import Monitor
+from skreg._solvers._stopping import Monitor, Stopping
 from skreg._split import split_rows
 from skreg._task import Task, check_continued_labels, task_of
 from skreg._threads import single_blas_thread
@@ -454,7 +454,8 @@ def _make_solver(estimator, n_rows, modes, is_stream):
     max_iter = estimator.max_iter
     if estimator.solver == "lbfgs":
         validation.check_no_average(estimator)
-        return Deterministic(max_iter, estimator.max_fun, estimator.tol)
+        limits = max_iter, estimator.max_fun
+        return Deterministic(Stopping.of_fit(estimator.tol, *limits))
     batch_size = estimator.batch_size
     batch_size = min(200, n_rows) if batch_size == "auto" else batch_size
     if batch_size > n_rows:

@@ -28,6 +28,7 @@ from sklearn.preprocessing import scale
 from skreg._core import LBFGSMemory
 from skreg._solvers._lbfgs import _Run, prox_lbfgs
 from skreg._solvers._result import Status
+from skreg._solvers._stopping import Stopping
 
 EPS = np.finfo(float).eps
 
@@ -146,10 +147,11 @@ class Objective:
                 G[:] = np.where(w > 0, G + c * W / np.where(w > 0, w, 1), shrunk * G)
         return np.abs(least).max()
 
-    def minimize(self, theta0=None, tol=1e-9, ftol=0.0, **limits):
+    def minimize(self, theta0=None, scale=None, memory=50, callback=None, **rules):
         theta0 = np.zeros(self.size) if theta0 is None else theta0
-        limits = {"max_iter": 3000} | limits
-        return prox_lbfgs(self, theta0, tol=tol, ftol=ftol, **limits)
+        rules = {"tol": 1e-9, "max_iter": 3000, "max_fun": 15000} | rules
+        how = {"scale": scale, "memory": memory, "callback": callback}
+        return prox_lbfgs(self, theta0, Stopping(**rules), **how)
 
 
 def correlated(n, p, n_targets=1, rho=0.9, seed=0):
@@ -447,7 +449,7 @@ def test_relu_networks_are_no_worse_than_long_runs_of_others(penalty):
     ratios = []
     for seed in range(8):
         start = objective.start(seed)
-        result = objective.minimize(start, tol=1e-6, ftol=1e-9, max_iter=1000)
+        result = objective.minimize(start, tol=1e-6, flat=1e-9, max_iter=1000)
         assert result.status in set(Status) - {Status.NON_FINITE, Status.INTERRUPTED}
         if penalty == "l2":
             reference = scipy_lbfgs(objective, start, maxfun=1000, maxcor=10).fun
@@ -562,14 +564,14 @@ def test_max_iter_and_max_fun(penalty):
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2", "group"])
-def test_ftol(penalty):
+def test_flatness(penalty):
     objective = network(penalty)
-    result = objective.minimize(objective.start(0), tol=0.0, ftol=1e-4)
+    result = objective.minimize(objective.start(0), tol=0.0, flat=1e-4)
     F = result.history["objective"]
     assert result.status is Status.FTOL
     assert F[-11] - F[-1] <= 1e-4 * F[-1]
     assert F[-12] - F[-2] > 1e-4 * F[-2]
-    shorter = objective.minimize(objective.start(0), tol=0.0, ftol=1e-4, ftol_window=3)
+    shorter = objective.minimize(objective.start(0), tol=0.0, flat=1e-4, window=3)
     assert shorter.n_iter < result.n_iter
 
 
@@ -802,8 +804,7 @@ def test_line_search_survives_a_rise_that_is_as_predicted():
         def kink_cross(self, theta, candidate):
             return candidate
 
-    memory = LBFGSMemory(1, 5, 0.0, False)
-    run = _Run(Plateau(), np.ones(1), None, memory)
+    run = _Run(Plateau(), np.ones(1), scale=None, n_pairs=5, is_longer=False)
     run.lowest = 1 - 9 * EPS
     assert run.quasi_newton_step(np.ones(1), np.ones(1), 1.0) is None
 

@@ -19,6 +19,7 @@ depends on rounding, so that a ratio between 0.95 and 1.05 tells little.
 import argparse
 import contextlib
 import warnings
+from dataclasses import replace
 from statistics import geometric_mean
 
 import numpy as np
@@ -26,43 +27,46 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
-import skreg._coordinates as coordinates
 import skreg._solvers._deterministic as deterministic
-import skreg._solvers._lbfgs as lbfgs
-import skreg._walk as walk
 from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
+from skreg._branches import Branches
+from skreg._coordinates import Standardized
+from skreg._solvers._lbfgs import _Run
+from skreg._solvers._stopping import Stopping
+from skreg._walk import Walk
 
 GAPS = [1e-1, 1e-2, 1e-3, 1e-4]
 
-# What is changed, to what, and what that means.
+
+def setting(owner, name, **change):
+    """A change of some fields of settings that a class holds."""
+    return owner, name, replace(getattr(owner, name), **change), str(change)
+
+
+# What is changed, to what, its name, and what it means.
 SOLVER = [
-    (lbfgs, "_SUFFICIENT", 0.1, "a step must bring 10 % of what is predicted"),
-    (lbfgs, "_SUFFICIENT", 0.0, "any decrease is enough"),
-    (lbfgs, "_TRIALS", 2, "two trials of a line search"),
-    (lbfgs, "_TRIALS", 30, "30 trials of a line search"),
-    (lbfgs, "_CURVATURE", 1e-3, "pairs need a cosine of 0.001"),
-    (lbfgs, "_PROBE", 1e-3, "first step from a longer difference"),
-    (lbfgs, "_LEAST_MOVE", 0.0, "no least step"),
-    (lbfgs, "_PATIENCE", 5, "less patience at the limit of precision"),
-    (deterministic, "_n_pairs", lambda *sizes: 10, "a memory of 10 pairs"),
-    (deterministic, "_n_pairs", lambda *sizes: 50, "a memory of 50 pairs"),
-    (
-        coordinates.Standardized,
-        "kink_cross",
-        lambda self, u, candidate: candidate,
-        "what passes 0 goes on",
-    ),
+    (*setting(_Run, "settings", sufficient=0.1), "steps bring 10 % of the prediction"),
+    (*setting(_Run, "settings", sufficient=0.0), "any decrease is enough"),
+    (*setting(_Run, "settings", trials=2), "two trials of a line search"),
+    (*setting(_Run, "settings", trials=30), "30 trials of a line search"),
+    (*setting(_Run, "settings", least_cosine=1e-3), "pairs need a cosine of 0.001"),
+    (*setting(_Run, "settings", probe=1e-3), "first step from a longer difference"),
+    (*setting(_Run, "settings", strict=1e-3), "optimality from a longer step"),
+    (*setting(_Run, "settings", least_move=0.0), "no least step"),
+    (Stopping, "_is_exhausted", lambda *_: False, "exhaustion", "no end by precision"),
+    (deterministic, "_n_pairs", lambda *_: 10, "_n_pairs", "a memory of 10 pairs"),
+    (deterministic, "_n_pairs", lambda *_: 50, "_n_pairs", "a memory of 50 pairs"),
+    (Standardized, "kink_cross", lambda *a: a[-1], "kink_cross", "no stop at 0"),
 ]
 PATH = [
-    (walk, "_FLAT", 0.0, "fits do not end where J is flat"),
-    (walk, "_FLAT_FIRST", 3e-4, "the first fit ends as early as others"),
-    (walk, "_LOOSER", 1.0, "fits end at the tolerance of a single fit"),
-    (walk, "_LAMBDA_SHARE", np.inf, "tolerances do not know lambda"),
-    (walk, "_PLATEAU", 0.0, "first fits may end on a plateau"),
-    (walk, "_SAME_BRANCH", -np.inf, "no way back"),
-    (walk, "_SAME_BRANCH", np.inf, "the way back starts everywhere"),
-    (walk, "_WORTH_IT", 0.0, "bridges stay for any gain"),
-    (walk.Walk, "_bridge", lambda self, fits, stop: None, "no bridges"),
+    (*setting(Walk, "ends", flat=0.0), "fits do not end where J is flat"),
+    (*setting(Walk, "ends", flat=1e-3), "or earlier"),
+    (*setting(Walk, "ends", plateau=0.0), "first fits may end on a plateau"),
+    (Walk, "branches", None, "branches", "the first way along lambda"),
+    (*setting(Walk, "branches", same_branch=-np.inf), "no way back"),
+    (*setting(Walk, "branches", same_branch=np.inf), "the way back starts everywhere"),
+    (*setting(Walk, "branches", few_units=0), "bridges from one start each"),
+    (Branches, "_bridge", lambda self: None, "_bridge", "no bridges"),
 ]
 
 
@@ -156,10 +160,10 @@ def table(title, changes, cases, n_starts, run, compare):
     """Print a row for each change."""
     print(f"\n{title:<52}{'iterations':>12}{'objective':>12}")
     before = run(cases, n_starts)
-    for owner, name, value, meaning in changes:
+    for owner, name, value, change, meaning in changes:
         with changed(owner, name, value):
             ratio, end = compare(before, run(cases, n_starts))
-        row = f"{name}: {meaning}"
+        row = f"{change}: {meaning}"
         print(f"{row:<60}{ratio:>8.2f}{end:>12.4f}", flush=True)
 
 

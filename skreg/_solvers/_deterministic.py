@@ -7,6 +7,7 @@ import numpy as np
 from skreg._coordinates import Standardized
 from skreg._solvers._lbfgs import prox_lbfgs
 from skreg._solvers._result import Status
+from skreg._solvers._stopping import Stopping
 
 # Pairs of vectors that the solver remembers. More of them save iterations, above all on
 # plateaus, but each is read twice per iteration: as many as take about half the time of
@@ -35,20 +36,11 @@ class Deterministic:
 
     Parameters
     ----------
-    max_iter, max_fun : int
-        Bounds on iterations and on evaluations of the objective.
-    tol : float
-        Bound on the violation of the first-order optimality conditions, in units of
-        `Problem.gradient_unit` at the first cold start.
-    ftol : float or None
-        The solver also stops where J falls by less than this share of itself in 10
-        iterations. None is ``tol ** 2``: J is flat to second order at a minimum.
+    stopping : Stopping
+        When to end; its unit is `Problem.gradient_unit` at the first cold start.
     """
 
-    max_iter: int
-    max_fun: int
-    tol: float
-    ftol: float | None = None
+    stopping: Stopping
 
     def start(self, problem, drawn, lam):
         """Return the theta to start from, of initial parameters drawn at random.
@@ -62,7 +54,7 @@ class Deterministic:
         """Minimize J from theta0; see `Stochastic.solve`, of which this is the twin.
 
         `rng` is not used. `state` is the unit of the gradient at the first cold start,
-        so that `tol` means the same along a path of warm starts. The history holds
+        so that tolerances mean the same along a path of warm starts. The history holds
         "data_loss" and "penalty" at each iterate. A watched validation score stops the
         solver as it stops the stochastic ones.
         """
@@ -87,19 +79,15 @@ class Deterministic:
         result = prox_lbfgs(
             objective,
             start,
-            tol=self.tol,
-            ftol=self.tol * self.tol if self.ftol is None else self.ftol,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
+            self.stopping,
             scale=(
                 state
                 if isinstance(state, float)
                 else problem.gradient_unit(theta0, coordinates)
             ),
-            steady=0.01 * self.tol,
             memory=min(
                 _n_pairs(problem.data.n_rows, theta0.size, objective.has_kink),
-                self.max_iter,
+                self.stopping.max_iter,
             ),
             longer=objective.has_ridge,
             callback=record,

@@ -31,23 +31,41 @@ References
 
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from skreg._core import LBFGSMemory
 from skreg._solvers._result import Result, Status
+from skreg._solvers._stopping import EPS, ROUNDING
 
-_EPS = np.finfo(np.float64).eps
-_ROUNDING = 10 * _EPS  # relative error of F
-_SUFFICIENT = 1e-4  # share of the predicted decrease that a step must bring
-_TRIALS = 10  # of a line search
-_CURVATURE = 1e-10  # least cosine of s and y
-_PROBE = 1e-6  # relative length of the finite difference that yields the first γ
-_STRICT = 1e-5  # relative length of the prox step that measures optimality
-_PATIENCE = 20  # iterations without progress but for rounding
-_LEAST_MOVE = 1e4 * _EPS  # least relative length of γ∇f that is more than rounding
-_NOTHING = _EPS**2  # residual, in units of the scale, that leaves no doubt
+
+@dataclass(frozen=True)
+class Settings:
+    """Of steps; `Stopping` says when they end.
+
+    Parameters
+    ----------
+    sufficient : float
+        Share of the predicted decrease that a step must bring.
+    trials : int
+        Of a line search.
+    least_cosine : float
+        Of s and y, for the memory to use them.
+    probe : float
+        Relative length of the finite difference that yields the first γ.
+    strict : float
+        Relative length of the prox step that measures optimality.
+    least_move : float
+        Relative length of γ∇f that is more than rounding.
+    """
+
+    sufficient: float = 1e-4
+    trials: int = 10
+    least_cosine: float = 1e-10
+    probe: float = 1e-6
+    strict: float = 1e-5
+    least_move: float = 1e4 * EPS
 
 
 class CompositeObjective(Protocol):
@@ -99,24 +117,29 @@ class _Run:
     point : _Point
         Last accepted iterate.
     values, residuals : list of float
-        F, and the largest entry of R, at the start and after each iteration.
+        F, and the largest entry of R in units of `scale`, at the start and after each
+        iteration.
     lowest : float
-        The least of them.
+        The least F.
     scale : float
-        Unit of the tolerance.
+        Unit of violations of optimality.
     n_fun : int
         Evaluations of f.
     """
 
-    def __init__(self, objective, theta0, scale, memory):
+    settings: ClassVar[Settings] = Settings()
+
+    def __init__(self, objective, theta0, scale, n_pairs, is_longer):
         self.objective = objective
-        self.memory = memory
+        self.memory = LBFGSMemory(
+            theta0.size, n_pairs, self.settings.least_cosine, is_longer
+        )
         self.n_fun = 0
         if objective.has_kink:
             self.free = ~objective.penalized
             self.kinked = np.flatnonzero(objective.penalized)
             if objective.kink_value(theta0) == inf:
-                theta0 = objective.kink_prox(theta0, _EPS)
+                theta0 = objective.kink_prox(theta0, EPS)
         self.point = self.evaluate(theta0, self.kink_value(theta0))
         self.values, self.residuals = [self.point.value], []
         self.lowest = self.point.value
@@ -125,7 +148,7 @@ class _Run:
     @property
     def rounding(self):
         """What a difference of two values of F may be wrong by."""
-        return _ROUNDING * abs(self.lowest)
+        return ROUNDING * abs(self.lowest)
 
     def kink_value(self, theta):
         return self.objective.kink_value(theta) if self.objective.has_kink else 0.0
@@ -150,7 +173,7 @@ class _Run:
         return z, np.where(self.free, grad, (theta - z) / step)
 
     def violation(self):
-        """Return the distance of 0 from ∂F at the iterate, in the maximum norm.
+        """Return the distance of 0 from ∂F at the iterate, maximum norm, over `scale`.
 
         R tends to the least subgradient as γ falls, from below if h is convex [8]_. It
         is taken at a γ that is tiny, yet moves x by more than rounding.
@@ -159,10 +182,11 @@ class _Run:
         if point.grad is None:
             return inf
         if not self.objective.has_kink:
-            return point.steepest
-        length = _STRICT * np.abs(point.theta.take(self.kinked)).max(initial=0.0) or 1.0
+            return point.steepest / self.scale
+        size = np.abs(point.theta.take(self.kinked)).max(initial=0.0)
+        length = self.settings.strict * size or 1.0
         _, residual = self.prox_gradient(point.theta, point.grad, length / self.scale)
-        return float(np.abs(residual).max())
+        return float(np.abs(residual).max()) / self.scale
 
     def first_step(self):
         """Return the γ that minimizes f along its gradient, were f quadratic."""
@@ -170,7 +194,7 @@ class _Run:
         norm = float(np.linalg.norm(grad))
         if norm == 0:
             return 1.0
-        length = _PROBE * max(float(np.linalg.norm(theta)), 1.0)
+        length = self.settings.probe * max(float(np.linalg.norm(theta)), 1.0)
         s = -length / norm * grad
         self.n_fun += 1
         change = self.objective.smooth_value_grad(theta + s)[1] - grad
@@ -185,11 +209,13 @@ class _Run:
         if self.objective.has_kink:
             theta = theta.take(self.kinked)
             steepest = float(np.abs(self.point.grad.take(self.kinked)).max())
-        return _LEAST_MOVE * float(np.abs(theta).max()) / steepest if steepest else 0.0
+        least = self.settings.least_move * float(np.abs(theta).max())
+        return least / steepest if steepest else 0.0
 
     def decreases(self, value, predicted):
         """Whether F decreases by a share of the predicted change, up to rounding."""
-        return value <= self.lowest + _SUFFICIENT * predicted + self.rounding
+        least = self.settings.sufficient * predicted
+        return value <= self.lowest + least + self.rounding
 
     def direction(self, z, residual, step):
         """Return J, or None for everything, and the quasi-Newton direction on it."""
@@ -210,7 +236,7 @@ class _Run:
         theta = self.objective.kink_cross(self.point.theta, theta)
         kink = self.objective.kink_value(theta)
         if kink == inf:
-            theta = self.objective.kink_prox(theta, _EPS)
+            theta = self.objective.kink_prox(theta, EPS)
             kink = self.objective.kink_value(theta)
         return theta, kink
 
@@ -226,7 +252,7 @@ class _Run:
         predicted = float(point.grad @ (theta - point.theta)) + kink - point.kink
         if not predicted <= self.rounding:
             return None
-        for _ in range(_TRIALS):
+        for _ in range(self.settings.trials):
             trial = self.evaluate(theta, kink)
             if self.decreases(trial.value, t * predicted):
                 return trial
@@ -263,33 +289,12 @@ class _Run:
         self.point = new
         self.lowest = min(self.lowest, new.value)
         curvature, square = float(s @ change), float(change @ change)
-        noise = _ROUNDING * self.scale
+        noise = ROUNDING * self.scale
         tells = curvature > 0 and square > noise * noise
         step = curvature / square if tells else inf
         return min(max(step, longest / 8), longest)
 
-    def has_settled(self, share, window):
-        """Whether F fell by at most this share of itself in the last iterations."""
-        earlier, last = self.values[-1 - window :][0], self.values[-1]
-        return share == inf or earlier - last <= share * abs(last)
-
-    def is_exhausted(self):
-        """Whether neither F nor R falls any more: the limit of precision."""
-        if len(self.residuals) <= _PATIENCE:
-            return False
-        if not self.has_settled(_ROUNDING, _PATIENCE):
-            return False
-        early, late = self.residuals[:-_PATIENCE], self.residuals[-_PATIENCE:]
-        return min(late) > 0.9 * min(early)
-
-    def is_optimal(self, tol):
-        return self.violation() <= tol * self.scale
-
-    def ended(self, tol):
-        """Return the status of a run that cannot go on."""
-        return Status.CONVERGED if self.is_optimal(tol) else Status.STALLED
-
-    def minimize(self, tol, steady, ftol, ftol_window, max_iter, max_fun, callback):
+    def minimize(self, stopping, callback):
         """Iterate, and return why the iteration ended."""
         if self.point.grad is None:
             return Status.NON_FINITE
@@ -297,28 +302,18 @@ class _Run:
         while True:
             start = step = max(step, self.least_step())
             z, residual = self.prox_gradient(self.point.theta, self.point.grad, step)
-            self.residuals.append(float(np.abs(residual).max()))
-            if self.residuals[-1] <= tol * self.scale:
-                # Where F tends to 0, it never settles.
-                vanishes = self.residuals[-1] <= _NOTHING * self.scale
-                settled = vanishes or self.has_settled(steady, ftol_window)
-                if settled and self.is_optimal(tol):
-                    return Status.CONVERGED
-            if ftol > _EPS and len(values) > ftol_window:
-                if self.has_settled(ftol, ftol_window):
-                    return Status.FTOL
-            if self.is_exhausted():
-                return self.ended(tol)
-            if len(values) > max_iter or self.n_fun >= max_fun:
-                return Status.MAX_ITER
+            self.residuals.append(float(np.abs(residual).max()) / self.scale)
+            end = stopping.status(values, self.residuals, self.n_fun, self.violation)
+            if end is not None:
+                return end
             new = self.quasi_newton_step(z, residual, step)
             if new is None:
                 found = self.prox_gradient_step(z, residual, step)
                 if found is None:
-                    return self.ended(tol)
+                    return stopping.at_a_dead_end(self.violation)
                 new, residual, step = found
             if new.value == values[-1] and np.array_equal(new.theta, self.point.theta):
-                return self.ended(tol)
+                return stopping.at_a_dead_end(self.violation)
             step = self.accept(new, residual, step, longest=2 * start)
             if callback and callback(new.theta, new.value, new.kink, len(values) - 1):
                 return Status.STOPPED
@@ -329,14 +324,9 @@ class _Run:
 def prox_lbfgs(
     objective,
     theta0,
+    stopping,
     *,
-    tol=1e-5,
-    ftol=1e-6,
-    ftol_window=10,
-    max_iter=1000,
-    max_fun=15000,
     scale=None,
-    steady=inf,
     memory=50,
     longer=False,
     callback=None,
@@ -351,22 +341,11 @@ def prox_lbfgs(
     objective : CompositeObjective
     theta0 : ndarray of shape (n_parameters,)
         Start; not changed. Outside of constraints of h, their projection is the start.
-    tol : float
-        Bound on the violation of the first-order optimality conditions, in units of
-        `scale`.
-    steady : float
-        Bound on the relative decrease of F in the last `ftol_window` iterations, which
-        convergence asks for as well: badly scaled problems make any unit too large.
-        (Not where R vanishes even so, as it does where F tends to 0.)
-    ftol : float
-        The solver also stops when F decreases by less than this share of itself in
-        `ftol_window` iterations. Less than the rounding error of F, or 0: never.
-    ftol_window : int
-    max_iter, max_fun : int
-        Bounds on iterations and on evaluations of f. The iteration in which the latter
-        is reached is completed.
+    stopping : Stopping
+        When to end.
     scale : float or None
-        Unit of `tol`; None is the largest entry of the gradient of f at the start.
+        Unit of violations of optimality; None is the largest entry of the gradient of f
+        at the start.
     memory : int
         Number of pairs from which the curvature is estimated. The memory needed is
         ``2 * memory`` vectors.
@@ -380,22 +359,19 @@ def prox_lbfgs(
     Returns
     -------
     Result
-        - status: CONVERGED (`tol`), FTOL, MAX_ITER (also `max_fun`), STALLED (F cannot
+        - status: CONVERGED, FTOL (flat), MAX_ITER (also `max_fun`), STALLED (F cannot
           be decreased: at a kink of f, or at the limits of precision), STOPPED (by the
           callback), NON_FINITE (F or its gradient at the start) or INTERRUPTED (after
           the first iteration; before it, KeyboardInterrupt is raised).
         - history: "objective", F after each iteration.
         - optimality: violation of the optimality conditions at theta, in units of the
           scale; inf for NON_FINITE.
-        - state: the scale, for warm starts to which `tol` shall mean the same.
+        - state: the scale, for warm starts to which tolerances shall mean the same.
     """
     theta0 = np.array(theta0, dtype=np.float64)
-    pairs = LBFGSMemory(theta0.size, memory, _CURVATURE, longer)
-    run = _Run(objective, theta0, scale, pairs)
+    run = _Run(objective, theta0, scale, memory, longer)
     try:
-        status = run.minimize(
-            tol, steady, ftol, ftol_window, max_iter, max_fun, callback
-        )
+        status = run.minimize(stopping, callback)
     except KeyboardInterrupt:
         if len(run.values) == 1:
             raise
@@ -405,6 +381,6 @@ def prox_lbfgs(
         n_iter=len(run.values) - 1,
         status=status,
         history={"objective": run.values[1:]},
-        optimality=run.violation() / run.scale,
+        optimality=run.violation(),
         state=run.scale,
     )

@@ -1,6 +1,106 @@
-"""When to stop: improvement of the objective or of a validation score."""
+"""When to stop: a policy of the exact solver, and a monitor of epochs."""
+
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
+
+from skreg._solvers._result import Status
+
+EPS = np.finfo(np.float64).eps
+ROUNDING = 10 * EPS  # relative error of J
+_NOTHING = EPS**2  # violation that leaves no doubt
+
+
+def _has_settled(values, share, window):
+    """Whether J fell by at most this share of itself in the last iterations."""
+    earlier, last = values[-1 - window :][0], values[-1]
+    return share == inf or earlier - last <= share * abs(last)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When the exact solver ends, in single fits and along paths.
+
+    Each rule has a name and a unit that is free of the units of X and y. They are asked
+    in this order; without steps that decrease J, `at_a_dead_end` decides.
+
+    Parameters
+    ----------
+    tol : float
+        Optimality: the largest violation of the first-order conditions, in units of
+        the gradient at the first start.
+    max_iter, max_fun : int
+        Limits: iterations, and evaluations of the smooth part of J. The iteration in
+        which the latter is reached is completed.
+    steady : float
+        Optimality also asks that J fell by at most this share of itself in the last
+        `window` iterations: badly scaled problems make any unit too large. (Not where
+        the violation vanishes even so, as it does where J tends to 0.)
+    flat : float
+        Flatness: J fell by at most this share of itself in `window` iterations. Below
+        the rounding error of J: never.
+    window : int
+        Iterations.
+    patience : int
+        Exhaustion: for so many iterations neither J nor the violation has fallen but
+        for rounding.
+    """
+
+    tol: float
+    max_iter: int
+    max_fun: int
+    steady: float = inf
+    flat: float = 0.0
+    window: int = 10
+    patience: int = 20
+
+    @classmethod
+    def of_fit(cls, tol, max_iter, max_fun):
+        """That of a single fit; at a minimum J is flat to second order in `tol`."""
+        return cls(tol, max_iter, max_fun, steady=0.01 * tol, flat=tol * tol)
+
+    def status(self, values, residuals, n_fun, violation):
+        """Why to end here, or None to go on.
+
+        Parameters
+        ----------
+        values : list of float
+            J at the start and after each iteration.
+        residuals : list of float
+            Size of the proximal gradient at each of these, a first guess of the
+            violation, in the same units.
+        n_fun : int
+            Evaluations so far.
+        violation : callable
+            Returns the violation at the last one.
+        """
+        if residuals[-1] <= self.tol:
+            vanishes = residuals[-1] <= _NOTHING
+            settled = vanishes or _has_settled(values, self.steady, self.window)
+            if settled and violation() <= self.tol:
+                return Status.CONVERGED
+        if self.flat > EPS and len(values) > self.window:
+            if _has_settled(values, self.flat, self.window):
+                return Status.FTOL
+        if self._is_exhausted(values, residuals):
+            return self.at_a_dead_end(violation)
+        if len(values) > self.max_iter or n_fun >= self.max_fun:
+            return Status.MAX_ITER
+        return None
+
+    def at_a_dead_end(self, violation):
+        """Status of a run that cannot go on."""
+        return Status.CONVERGED if violation() <= self.tol else Status.STALLED
+
+    def _is_exhausted(self, values, residuals):
+        """Whether neither J nor the violation falls: the limit of precision."""
+        if len(residuals) <= self.patience:
+            return False
+        if not _has_settled(values, ROUNDING, self.patience):
+            return False
+        early, late = residuals[: -self.patience], residuals[-self.patience :]
+        return min(late) > 0.9 * min(early)
 
 
 def is_due(k, verbose):
@@ -11,6 +111,28 @@ def is_due(k, verbose):
     if verbose < 2:
         return bool(verbose) and k % 10 ** (len(str(k)) - 1) == 0
     return True
+
+
+@dataclass(frozen=True)
+class PathStopping:
+    """When fits on a path with hidden layers end: early, as the next one goes on.
+
+    Parameters
+    ----------
+    flat : float
+        Flatness of `Stopping`: what is left to be gained at one lambda is gained at the
+        next.
+    plateau : float
+        A first fit that has gained no more than this share over the null model lies on
+        a plateau, where an early end would empty the path: it goes on as a single fit.
+    """
+
+    flat: float = 4e-4
+    plateau: float = 0.02
+
+    def of(self, stopping):
+        """The policy of a single fit with these early ends."""
+        return replace(stopping, flat=max(stopping.flat, self.flat))
 
 
 class Monitor:
