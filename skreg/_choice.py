@@ -98,6 +98,11 @@ class Plan:
         folds = [agreed_inputs([importances], max_features) for importances in found]
         return replace(self, inputs=every, inputs_of_folds=folds)
 
+    def trains_all_at_once(self, data):
+        """Whether networks of all rows train together with those of the folds."""
+        is_wanted = self.refit in (True, 1) and not self.is_race
+        return data.is_at_once and is_wanted and self.inputs is None
+
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
         return in_parallel(self.n_jobs, calls)
@@ -211,10 +216,10 @@ def _first_grid(data, plan):
     walk = Walk(training)
     grid = walk.grid(n if given is None else given, eps)
     ratio = float(eps ** (-1 / (n - 1))) if is_automatic else None
-    if grid.ratio is None or plan.is_race:
+    if grid.ratio is None or plan.is_race or plan.trains_all_at_once(data):
         return Result(data, (Grid(grid.values),), ratio, nothing)
     path = fit_path(training, grid, data.start)
-    return Result(data, (Grid(path.reg_lambdas),), ratio, nothing, path)
+    return Result(data, (Grid(path.reg_lambdas),), ratio, nothing, (path,))
 
 
 def _training(data, plan):
@@ -226,15 +231,17 @@ def _training(data, plan):
 def _with_folds(results, plan, splits, folds):
     """Results with the scores of more folds."""
     if plan.is_loo:
-        pairs = plan.run((_left_out, r.data, r.grids[0], plan, r.path) for r in results)
-        known = zip(results, pairs)
-        return [replace(r, path=path, folds=folds) for r, (path, folds) in known]
+        jobs = ((r.data, r.grids[0], plan, *r.paths) for r in results)
+        known = zip(results, plan.run((_left_out, *job) for job in jobs))
+        return [replace(r, paths=(path,), folds=folds) for r, (path, folds) in known]
     jobs = [(result.data, result.grids[0]) for result in results]
-    new = [list(result.folds) for result in results]
-    for row, scores in zip(new, _run_folds(jobs, plan, splits, folds)):
+    new = []
+    for result, (scores, paths) in zip(results, _run_folds(jobs, plan, splits, folds)):
+        row = list(result.folds)
         for k, of_fold in zip(folds, scores):
             row[k] = of_fold
-    return [replace(result, folds=row) for result, row in zip(results, new)]
+        new.append(replace(result, folds=row, paths=result.paths or paths))
+    return new
 
 
 def _left_out(data, grid, plan, path=None):
@@ -251,12 +258,13 @@ def _left_out(data, grid, plan, path=None):
 
 
 def _run_folds(jobs, plan, splits, folds):
-    """For each (data, grid) a list of the scores of these folds.
+    """For each (data, grid) the scores of these folds, and a path on all rows, if any.
 
     One call of the plan is one fold of one job, or all of those that train at once.
     """
     if plan.is_loo:
-        return [scores for _, scores in plan.run((_left_out, *j, plan) for j in jobs)]
+        pairs = plan.run((_left_out, *job, plan) for job in jobs)
+        return [(scores, (path,)) for path, scores in pairs]
     together = {}
     for j, (data, grid) in enumerate(jobs):
         together.setdefault(_company(j, data, grid), []).append(j)
@@ -273,11 +281,12 @@ def _run_folds(jobs, plan, splits, folds):
         ],
         plan,
     )
-    scores = [[] for _ in jobs]
-    for (some, _), parts in zip(calls, done):
-        for j, part in zip(some, parts):
+    scores, paths = [[] for _ in jobs], [()] * len(jobs)
+    for (some, _), (parts, on_all) in zip(calls, done):
+        for j, part, path in zip(some, parts, on_all):
             scores[j] += part
-    return scores
+            paths[j] = path
+    return list(zip(scores, paths))
 
 
 def _company(j, data, grid):
@@ -290,24 +299,24 @@ def _company(j, data, grid):
 
 
 def _run_calls(calls, plan):
-    """Scores of the folds of each ``(alike, grid, splits, folds)``, per candidate."""
+    """What `fit_folds` returns for each ``(alike, grid, splits, folds)``."""
     if not _spread.is_active():
         return plan.run((_run_some, plan, *call) for call in calls)
     done = _spread.run(plan.n_jobs, (_fit_call(plan, *call) for call in calls))
-    for (alike, _, splits, folds), every in zip(calls, done):
+    for (alike, _, splits, folds), (every, _) in zip(calls, done):
         _tell(plan, alike, splits, folds, every)
     return done
 
 
 def _run_some(plan, alike, grid, splits, folds):
     fit, *args = _fit_call(plan, alike, grid, splits, folds)
-    every = fit(*args)
+    every, on_all = fit(*args)
     _tell(plan, alike, splits, folds, every)
-    return every
+    return every, on_all
 
 
 def _fit_call(plan, alike, grid, splits, folds):
-    """The call that returns the scores, with nothing in it that can not travel."""
+    """The call of `fit_folds`, with nothing in it that can not travel."""
     inputs = plan.inputs_of_folds
     if inputs is not None:
         inputs = [inputs[k] for k in folds]
@@ -315,7 +324,8 @@ def _fit_call(plan, alike, grid, splits, folds):
     if plan.scorer_params is None:
         own = [replace(data, given=None) for data in own]
     parts = [splits[k] for k in folds]
-    return fit_folds, own, grid, plan.scorer_params, parts, inputs
+    with_all = plan.trains_all_at_once(own[0]) and splits is plan.splits
+    return fit_folds, own, grid, plan.scorer_params, parts, inputs, with_all
 
 
 def _tell(plan, alike, splits, folds, every):
@@ -342,8 +352,8 @@ def _extended(results, plan):
         todo = [k for k, result in enumerate(results) if result.edge]
         jobs = [(results[k].data, results[k].extension) for k in todo]
         scores = _run_folds(jobs, plan, plan.splits, range(len(plan.splits)))
-        for k, (_, grid), of_folds in zip(todo, jobs, scores):
-            results[k] = results[k].extended(grid, of_folds)
+        for k, (_, grid), more in zip(todo, jobs, scores):
+            results[k] = results[k].extended(grid, *more)
     return results
 
 
@@ -459,11 +469,10 @@ def path_of(choice, plan):
 
 def _path_on_all_rows(result, plan):
     """Path of a candidate on all rows, along all of its grids."""
-    data, known = result.data, result.path
-    training = _training(data, plan)
-    todo = result.grids if known is None else result.grids[1:]
+    data, known = result.data, result.paths
+    training, todo = _training(data, plan), result.grids[len(known) :]
     parts = plan.run((fit_path, training, grid, data.start) for grid in todo)
-    return joined(parts if known is None else [known, *parts], result.is_linear)
+    return joined([*known, *parts], result.is_linear)
 
 
 def mean_of_folds(choice, plan):

@@ -249,7 +249,7 @@ def _cold_path(training, solved, grid):
     )
 
 
-def fit_folds(alike, grid, scorer_params, splits, inputs=None):
+def fit_folds(alike, grid, scorer_params, splits, inputs=None, with_all=False):
     """Train along a grid on some rows, and score on those and on others.
 
     Cold starts of all splits and candidates train together where the device can do it.
@@ -265,14 +265,19 @@ def fit_folds(alike, grid, scorer_params, splits, inputs=None):
         Rows.
     inputs : list of ndarray of intp or None
         Columns of X that the networks of each fold read; None for all.
+    with_all : bool, default=False
+        Whether to train on all rows as well, as on one fold more.
 
     Returns
     -------
     list of list of Scores
         One list per candidate, one entry per split.
+    list of tuple of Path
+        On all rows, for each candidate; empty without them.
     """
     clock, data = time.thread_time(), alike[0]
     networks, folds = [d.point.network for d in alike], [train for train, _ in splits]
+    folds += [np.arange(len(data.rows.y))] * with_all
     shared = data.task, data.rows, data.header
     if inputs is None:
         trainings = trainings_of_folds(networks, *shared, folds)
@@ -284,12 +289,13 @@ def fit_folds(alike, grid, scorer_params, splits, inputs=None):
     else:
         paths = [fit_path(training, grid, data.start) for training in trainings]
     fit_time = (time.thread_time() - clock) / sum(len(path.networks) for path in paths)
-    done = zip(itertools.product(alike, splits), trainings, paths)
-    scores = [
-        _scores(data, training, path, scorer_params, split, fit_time)
-        for (data, split), training, path in done
-    ]
-    return [scores[k : k + len(splits)] for k in range(0, len(scores), len(splits))]
+    scores, on_all = [], []
+    for row, data in enumerate(alike):
+        own = slice(row * len(folds), (row + 1) * len(folds))
+        done = zip(trainings[own], paths[own], splits)  # all rows come last
+        scores.append([_scores(data, *one, scorer_params, fit_time) for one in done])
+        on_all.append(tuple(paths[own][len(splits) :]))
+    return scores, on_all
 
 
 def _on(inputs, fold, network, task, rows, header):
@@ -298,7 +304,7 @@ def _on(inputs, fold, network, task, rows, header):
     return prepare(network, own_task, some, header, inputs=inputs)
 
 
-def _scores(data, training, path, scorer_params, split, fit_time):
+def _scores(data, training, path, split, scorer_params, fit_time):
     """`Scores` of a path; `fit_time` is that of one network."""
     train, test = split
     clock, scores = time.thread_time(), []

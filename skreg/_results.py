@@ -30,7 +30,7 @@ class Result:
         Ratio of neighbors of an automatic grid, which may be extended.
     folds : list of Scores or None
         None where a race has ended before.
-    path : Path or None
+    paths : tuple of Path
         On all rows, along the first of the grids.
     is_settled : bool
         Whether an extension would bring nothing.
@@ -40,7 +40,7 @@ class Result:
     grids: tuple[Grid, ...]
     ratio: float | None
     folds: list[Scores | None]
-    path: Path | None = None
+    paths: tuple[Path, ...] = ()
     is_settled: bool = False
 
     @property
@@ -133,11 +133,12 @@ class Result:
         values = np.unique(values.clip(floats.tiny, floats.max))
         return Grid(values[::-1] if self.is_linear else values)
 
-    def extended(self, grid, folds):
+    def extended(self, grid, folds, paths):
         """The result with the scores of an extension, unless that brings nothing."""
         both = zip(self.folds, folds, strict=True)
         folds = [joined([old, new], self.is_linear) for old, new in both]
-        longer = replace(self, grids=(*self.grids, grid), folds=folds)
+        grids, paths = (*self.grids, grid), (*self.paths, *paths)
+        longer = replace(self, grids=grids, folds=folds, paths=paths)
         before, after = self.mean[self.best], longer.mean[longer.best]
         error, spread = longer.std_error[longer.best], after - np.nanmin(longer.mean)
         if after - before > max(_OF_ERROR * error, _OF_SPREAD * spread):

@@ -145,7 +145,7 @@ def test_searches_with_cold_starts_are_the_same_on_a_device(params):
     assert_allclose(other.predict_proba(X), search.predict_proba(X), atol=1e-9)
 
 
-def test_all_folds_train_at_once(monkeypatch):
+def test_all_folds_and_all_rows_train_at_once(monkeypatch):
     pytest.importorskip("torch")
     sizes = []
 
@@ -155,8 +155,20 @@ def test_all_folds_train_at_once(monkeypatch):
 
     monkeypatch.setattr("skreg._cold.solve_together", spy)
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
-    RegMLPClassifierCV((4,), device="torch:cpu", **options).fit(X, LABELS)
-    assert sizes == [12, 3]  # folds, and the fit on all rows
+    options["device"] = "torch:cpu"
+    search = RegMLPClassifierCV((4,), **options).fit(X, LABELS)
+    assert sizes == [15]  # folds and all rows
+    path = reg_mlp_path(
+        RegMLPClassifier((4,), device="torch:cpu", **SETTINGS),
+        *(X, LABELS),
+        reg_lambdas=LAMBDAS,
+        start="cold",
+    )
+    for one, alone in zip(search.path_.coefs, path.coefs, strict=True):
+        for W, expected in zip(one, alone, strict=True):
+            assert_array_equal(W, expected)
+    RegMLPClassifierCV((4,), refit=False, **options).fit(X, LABELS)
+    assert sizes[1:] == [3, 12]  # the path, and folds
 
 
 def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
