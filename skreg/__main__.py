@@ -1,5 +1,6 @@
 """``python -m skreg``: what a report of a bug should say about the installation."""
 
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -51,5 +52,8 @@ def _gpu():
 
 
 if __name__ == "__main__":
-    for name, value in describe():
-        print(f"{name:>18}: {value}")
+    try:
+        for name, value in describe():
+            print(f"{name:>18}: {value}", flush=True)
+    except BrokenPipeError:  # as of `| head`; nor shall the interpreter flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

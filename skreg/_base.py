@@ -25,6 +25,21 @@ from skreg._typing import Array, Matrix, PenaltyLike
 from skreg._validation import check_parameter_names
 
 
+def check_network(estimator, may_be_on_cluster=False):
+    """Raise a ValueError unless lambda of this estimator is one, and can be varied.
+
+    Searches have grids and folds of their own.
+    """
+    is_other = isinstance(estimator, BaseRegMLP) and (
+        estimator._is_search or (estimator._is_on_cluster and not may_be_on_cluster)
+    )
+    if not isinstance(estimator, BaseRegMLP) or is_other:
+        raise ValueError(
+            "estimator must be a RegMLPClassifier or a RegMLPRegressor, got "
+            f"{type(estimator).__name__}."
+        )
+
+
 def can_stream(estimator):
     """Whether `partial_fit` is there, for `available_if`; the error says why not."""
     if estimator.solver not in STOCHASTIC_SOLVERS:
@@ -104,6 +119,9 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
 
     `fit` leaves one value, `fitted_`, of which all other attributes are readings.
     """
+
+    _is_search = False  # over lambda
+    _is_on_cluster = False  # Dask's
 
     def fit(
         self,

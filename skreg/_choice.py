@@ -19,7 +19,7 @@ from skreg._crossval import (
 )
 from skreg._ensemble import Ensemble, stacking_weights
 from skreg._grid import Grid
-from skreg._loo import leave_one_out, left_out
+from skreg._loo import leave_one_out
 from skreg._numbers import as_strength, strength_text
 from skreg._results import Result, as_table, best_result
 from skreg._support import agreed_inputs, select_inputs
@@ -519,12 +519,6 @@ def _stack(choice, plan):
     weights = stacking_weights(data.task.loss, targets, raws, s)
     kept = np.flatnonzero(weights > 1e-6 * weights.max())
     return [members[k] for k in kept], weights[kept] / weights[kept].sum()
-
-
-def predicted_without(choice, plan):
-    """Raw predictions of each row by the chosen network without it."""
-    network, data = choice.best.networks(choice.index)[0], choice.best.data
-    return left_out(_training(data, plan), data.rows, network, choice.reg_lambda)
 
 
 def out_of_fold(ensemble, data, splits):

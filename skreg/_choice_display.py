@@ -110,6 +110,7 @@ class ChoiceDisplay(FittedDisplay):
         labels = [_label(table["params"][rows[0]]) for rows in blocks]
         lambdas = np.array(table["param_reg_lambda"].tolist())
         stored = [_scores_and_time(table, rows) for rows in blocks]
+        stored[chosen] = estimator.scores_, stored[chosen][1]
         grids = [lambdas[rows] for rows in blocks]
         dropped = None
         if race is not None:
@@ -227,9 +228,13 @@ def _label(params):
 
 
 def _scores_and_time(table, rows):
-    """Scores of shape (n_folds, n_lambdas), and the time of all fits of a candidate."""
+    """Scores of shape (n_folds, n_lambdas), and the time of all fits of a candidate.
+
+    Of approximate leave-one-out the table has means alone.
+    """
     names = (f"split{k}_test_score" for k in range(len(table)))
-    scores = np.array([table[name][rows] for name in names if name in table])
+    names = [name for name in names if name in table] or ["mean_test_score"]
+    scores = np.array([table[name][rows] for name in names])
     n_run = np.count_nonzero(~np.isnan(scores).all(axis=1))
     return scores, n_run * table["mean_fit_time"][rows].sum()
 

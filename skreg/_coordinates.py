@@ -22,6 +22,16 @@ def degree(penalty):
     return penalty.degree or (2.0 if penalty.is_smooth else 1.0)
 
 
+def common_log(logs, degrees):
+    """Log of the one lambda that stands for those of all layers, given their logs.
+
+    Layers that are rescaled, W_l <- c_l W_l with a product of all c_l of 1, see their
+    lambda times ``c_l ** -degree_l``: of the minima over c, only the product of the
+    ``lambda_l ** (1 / degree_l)`` is left.
+    """
+    return np.average(logs, weights=1 / np.asarray(degrees, dtype=float))
+
+
 def spread_or_size(spread, mean):
     """Replace spreads that are rounding by the size of the mean, or by 1.
 
@@ -178,7 +188,7 @@ class Coordinates:
             return np.full(len(lam), self.weight_unit)
         degrees = np.array([degree(penalty) for penalty in penalties])
         logs = np.log(lam) + degrees * np.log(self.weight_unit)
-        strength = np.sum(logs / degrees) / np.sum(1 / degrees)
+        strength = common_log(logs, degrees)
         shares = np.clip((strength - logs) / degrees, -_FARTHEST, _FARTHEST)
         return self.weight_unit * np.exp(shares - shares.mean())
 

@@ -142,6 +142,9 @@ class Scores:
     count : ndarray of int, shape (2,)
     fit_time, score_time : ndarray of shape (n_lambdas,)
         Processor time of each fit (an equal share of the path's) and its scores, in s.
+    left_out : ndarray of shape (n_lambdas, n_outputs) or None
+        Raw predictions of the row held out, where that is a single one whose networks
+        are those of all rows: approximate leave-one-out.
     """
 
     reg_lambdas: np.ndarray
@@ -152,6 +155,7 @@ class Scores:
     count: np.ndarray
     fit_time: np.ndarray
     score_time: np.ndarray
+    left_out: np.ndarray | None = None
 
 
 def joined(parts, is_linear):
@@ -165,6 +169,8 @@ def joined(parts, is_linear):
         values = [getattr(part, name) for part in parts]
         if name == "count":
             return np.sum(values, axis=0)
+        if values[0] is None:
+            return None
         if isinstance(values[0], list):
             every = [value for part in values for value in part]
             return [every[k] for k in order]

@@ -375,9 +375,10 @@ best_score_ : float
 best_index_ : int
     Row of the choice in `cv_results_`.
 cv_results_ : dict of ndarray
-    The columns of GridSearchCV, one row per candidate and lambda, and ``n_features``
-    and ``n_units``, the mean numbers over the folds. Times are processor times in
-    seconds, that of a path shared equally by its networks.
+    The columns of GridSearchCV, one row per candidate and lambda (with ``cv="loo"``
+    without one per row of X), and ``n_features`` and ``n_units``, the mean numbers over
+    the folds. Times are processor times in seconds, that of a path shared equally by
+    its networks.
 reg_lambdas_ : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
     The grid of the chosen candidate, in the order of the path: increasing with hidden
     layers, else decreasing; that of a table.

@@ -90,21 +90,31 @@ def leave_one_out(training, rows, path):
         too many degrees of freedom.
     """
     n, loss = len(rows.targets), training.task.loss
+    raws = np.full((len(path.networks), n, training.task.n_outputs), np.nan)
     test = np.full((len(path.networks), n), np.nan)
     for k, (network, lam) in enumerate(zip(path.networks, path.reg_lambdas)):
-        raw = None if path.has_diverged[k] else left_out(training, rows, network, lam)
+        raw = None if path.has_diverged[k] else _left_out(training, rows, network, lam)
         if raw is not None:
+            raws[k] = raw
             test[k] = -loss.per_row(rows.targets, raw) * _shares(rows) * n
     nothing = np.zeros(len(path.networks))
     shared = -path.data_loss, path.networks, path.has_diverged
     counts = [path.count] + [0 * path.count] * (n - 1)
     return [
-        Scores(path.reg_lambdas, test[:, i], *shared, counts[i], nothing, nothing)
+        Scores(
+            path.reg_lambdas,
+            test[:, i],
+            *shared,
+            counts[i],
+            nothing,
+            nothing,
+            raws[:, i],
+        )
         for i in range(n)
     ]
 
 
-def left_out(training, rows, fitted, lam):
+def _left_out(training, rows, fitted, lam):
     """Raw predictions of each row by the network without that row.
 
     Parameters

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skreg._choice import mean_of_folds, out_of_fold, path_of, predicted_without
+from skreg._choice import mean_of_folds, out_of_fold, path_of
 from skreg._numbers import strength_text
 from skreg._warnings import warn
 
@@ -46,7 +46,8 @@ def networks_of(choice, plan):
 
 def _networks_of_loo(choice, plan):
     data, (path, fitted) = choice.best.data, path_of(choice, plan)
-    raw, every = predicted_without(choice, plan), np.arange(len(data.rows.y))
+    every = np.arange(len(data.rows.y))
+    raw = np.array([fold.left_out[choice.index] for fold in choice.best.folds])
     return {
         "fitted_": data.restored(fitted),
         "path_": path.public(data),

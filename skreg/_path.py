@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
-from skreg._base import BaseRegMLP
+from skreg._base import BaseRegMLP, check_network
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
 from skreg._numbers import as_strength, strength_text
@@ -298,11 +298,7 @@ def reg_mlp_path(
     >>> [W.shape for W in path.coefs[-1]]
     [(10, 10), (10, 1)]
     """
-    if not isinstance(estimator, BaseRegMLP):
-        raise ValueError(
-            "estimator must be a RegMLPClassifier or a RegMLPRegressor, got "
-            f"{type(estimator).__name__}."
-        )
+    check_network(estimator, may_be_on_cluster=True)
     _check_integer("n_init", n_init)
     if not (isinstance(eps, Real) and 0 < eps < 1):
         raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
@@ -355,13 +351,10 @@ def _walk(
     training = estimator._prepare(*given)
     training = replace(training, verbose=False)  # lines are of lambdas, not of epochs
     reg_lambdas = validation.check_reg_lambdas(reg_lambdas)
-    validation.check_table(training.problem, reg_lambdas, start)
     stop = _stop_rule(training.problem.network, **limits)
-    if stop is not None and np.ndim(reg_lambdas) == 2:
-        raise ValueError(
-            "max_features and max_units need 'reg_lambdas' with an order: one lambda "
-            "for all layers."
-        )
+    if stop is not None:
+        validation.check_order("max_features or max_units", reg_lambdas)
+    validation.check_table(training.problem, reg_lambdas, start)
     number, report, grid = itertools.count(1), None, None
 
     def tell(fit):

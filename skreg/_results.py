@@ -58,6 +58,16 @@ class Result:
         return len(self._known) == len(self.folds)
 
     @property
+    def is_loo(self):
+        """Whether folds are single rows that share the networks of all rows."""
+        return self._known[0].left_out is not None
+
+    @property
+    def fitted_folds(self):
+        """Folds with networks of their own."""
+        return self._known[:1] if self.is_loo else self._known
+
+    @property
     def reg_lambdas(self):
         """The grid in the order of its path."""
         return self._known[0].reg_lambdas
@@ -222,7 +232,10 @@ def as_summary(reg_lambdas, mean, error, n_features, n_units):
 
 
 def as_table(results):
-    """`cv_results_`: the columns of GridSearchCV, one row per candidate and lambda."""
+    """`cv_results_`: the columns of GridSearchCV, one row per candidate and lambda.
+
+    Of approximate leave-one-out without those of each fold, which are rows.
+    """
     params = [
         {**result.data.point.params, "reg_lambda": as_strength(lam)}
         for result in results
@@ -239,7 +252,7 @@ def as_table(results):
     table["params"] = params
     for kind in ("test", "train"):
         scores = _columns(results, kind)
-        for k, values in enumerate(scores):
+        for k, values in enumerate(scores if not results[0].is_loo else ()):
             table[f"split{k}_{kind}_score"] = values
         table[f"mean_{kind}_score"] = mean = scores.mean(axis=0)
         table[f"std_{kind}_score"] = scores.std(axis=0)
@@ -269,9 +282,8 @@ def _sizes(results, size):
     """Mean over the folds that were fitted."""
     rows = []
     for result in results:
-        folds = [f for f in result.folds if f is not None]
         rows += [
-            np.mean([size(fold.networks[k]) for fold in folds])
+            np.mean([size(fold.networks[k]) for fold in result.fitted_folds])
             for k in range(len(result.reg_lambdas))
         ]
     return np.array(rows)

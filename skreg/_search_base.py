@@ -98,6 +98,7 @@ _CHECKS = {
 class SearchCV(BaseRegMLP):
     """Choice by cross-validation, for a subclass of a network's class."""
 
+    _is_search = True
     cv: Any
     scoring: Scoring
     best_params_: dict[str, Any]
@@ -180,7 +181,8 @@ class SearchCV(BaseRegMLP):
             exponents=exponents_of(self),
             is_loo=self._is_loo,
         )
-        n_threads = threads_of_tasks(self.n_jobs, len(splits) * len(candidates))
+        n_tasks = len(candidates) * (1 if self._is_loo else len(splits))
+        n_threads = threads_of_tasks(self.n_jobs, n_tasks)
         for data in candidates:
             data.point.network.set_params(n_jobs=n_threads)
         if self.max_features is not None:
@@ -279,7 +281,10 @@ class SearchCV(BaseRegMLP):
                 "remove no inputs",
             )
         if self.reg_lambdas is not None:
-            validation.check_reg_lambdas(self.reg_lambdas)
+            reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
+            if self._is_auto:  # networks of several numbers of layers
+                by = "param_grid='auto'" if self.param_grid else "max_features"
+                validation.check_order(by, reg_lambdas)
 
     def _forget(self):
         """Remove what an earlier fit has left; without refit, nothing replaces it."""

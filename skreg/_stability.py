@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skreg import _validation as validation
-from skreg._base import BaseRegMLP
+from skreg._base import BaseRegMLP, check_network
 from skreg._crossval import in_parallel
 from skreg._grid import Grid
 from skreg._numbers import as_float
@@ -324,7 +324,7 @@ def _grid_of_halves(walk, reg_lambdas, eps):
     Where no input tells the target, the gradients of halves are larger by sqrt(2).
     """
     reg_lambdas = validation.check_reg_lambdas(reg_lambdas)
-    validation.check_table(walk.problem, reg_lambdas, "warm")
+    validation.check_order("stability_selection", reg_lambdas)
     grid = walk.grid(reg_lambdas, eps)
     if not validation.is_integer(reg_lambdas):
         return grid
@@ -415,14 +415,7 @@ def _check_rule(threshold, max_false):
 
 
 def _check_arguments(estimator, eps, n_pairs, n_jobs):
-    others = "reg_lambdas", "client"  # searches, and those of skreg.dask
-    if not isinstance(estimator, BaseRegMLP) or any(
-        hasattr(estimator, name) for name in others
-    ):
-        raise ValueError(
-            "estimator must be a RegMLPClassifier or a RegMLPRegressor, got "
-            f"{type(estimator).__name__}."
-        )
+    check_network(estimator)
     if not 0 < as_float(eps) < 1:
         raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
     if not validation.is_integer(n_pairs) or n_pairs < 1:

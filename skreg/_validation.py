@@ -9,6 +9,7 @@ import numpy as np
 from sklearn import utils
 from sklearn.metrics import check_scoring
 
+from skreg._coordinates import common_log
 from skreg._engines._device import DEVICES, is_device_name
 from skreg._network import ACTIVATIONS
 from skreg._numbers import as_float, is_boolean, is_integer
@@ -332,6 +333,15 @@ def check_reg_lambdas(reg_lambdas):
     )
 
 
+def check_order(who, reg_lambdas):
+    """Raise a ValueError for a table where `who` needs one lambda for all layers."""
+    if np.ndim(reg_lambdas) == 2:
+        raise ValueError(
+            f"{who} needs 'reg_lambdas' with an order: one lambda for all layers. Got "
+            f"an array of shape {reg_lambdas.shape}."
+        )
+
+
 def check_table(problem, reg_lambdas, start):
     """Check what can be one λ per layer against a network, and warn if one would do.
 
@@ -416,8 +426,7 @@ def warn_if_vacuous(penalties, lam):
 def equivalent_lambda(problem, lam):
     """The one λ for all layers whose J has the same minima, or None.
 
-    Where layers can be rescaled, W_l <- c_l W_l with a product of all c_l of 1, without
-    changing the function, only the product of the λ_l ** (1 / degree_l) matters.
+    Where layers can be rescaled without changing the function; see `common_log`.
 
     Parameters
     ----------
@@ -435,8 +444,8 @@ def equivalent_lambda(problem, lam):
         return None
     if any(penalty is None or penalty.degree is None for penalty in penalties):
         return None
-    shares = np.array([1 / penalty.degree for penalty in penalties])
-    return float(np.exp(np.average(np.log(lam), weights=shares)))
+    degrees = [penalty.degree for penalty in penalties]
+    return float(np.exp(common_log(np.log(lam), degrees)))
 
 
 def warn_if_equivalent(estimator, problem, lam):

@@ -246,7 +246,8 @@ def test_the_simplest_of_a_table_has_no_smaller_strength_in_any_layer():
     [
         ({"start": "warm"}, "one column per layer need start='cold'"),
         ({"hidden_layer_sizes": ()}, r"one column per layer \(here 1\)"),
-        ({"param_grid": "auto"}, r"one column per layer \(here 1\)"),
+        ({"param_grid": "auto"}, "param_grid='auto' needs 'reg_lambdas' with an order"),
+        ({"max_features": 2}, "max_features needs 'reg_lambdas' with an order"),
         ({"reg_lambdas": [[0.1, 0.2], [0.3]]}, "or a table of these"),
         ({"reg_lambdas": [[0.1, -0.2]]}, "or a table of these"),
         ({"reg_lambdas": [[0.1, 0.2], 0.3]}, "or a table of these"),
@@ -261,11 +262,12 @@ def test_tables_that_are_none(params, message):
 def test_tables_are_not_for_orders_and_relu():
     network = RegMLPRegressor((4,), activation="tanh", **SETTINGS)
     y, options = SCORE[:, 0], {"reg_lambdas": TABLE, "start": "cold"}
-    with pytest.raises(ValueError, match="max_features and max_units need"):
-        reg_mlp_path(network, X, y, max_features=2, **options)
+    for start in ("warm", "cold"):
+        with pytest.raises(ValueError, match="needs 'reg_lambdas' with an order"):
+            reg_mlp_path(network, X, y, max_features=2, **options | {"start": start})
     with pytest.raises(ValueError, match="need start='cold'"):
         reg_mlp_path(network, X, y, reg_lambdas=TABLE)
-    with pytest.raises(ValueError, match="need start='cold'"):
+    with pytest.raises(ValueError, match="stability_selection needs 'reg_lambdas'"):
         stability_selection(network, X, y, reg_lambdas=TABLE)
     network.set_params(activation="relu")
     with pytest.warns(UserWarning, match="one λ for all of them has the same minima"):

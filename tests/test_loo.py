@@ -152,7 +152,8 @@ def test_a_search_by_it():
     params = {**SEARCH, "reg_lambdas": 8, "penalty": "l1"}
     search = RegMLPRegressorCV((), **params, n_jobs=2).fit(X, Y)
     assert search.scores_.shape == (N, len(search.reg_lambdas_))
-    assert len(search.cv_results_["split59_test_score"]) == len(search.reg_lambdas_)
+    assert not [name for name in search.cv_results_ if name.startswith("split")]
+    assert_allclose(search.cv_results_["mean_test_score"], search.scores_.mean(axis=0))
     found = -((Y - search.oof_predictions_) ** 2) / 2
     assert search.best_score_ == pytest.approx(found.mean())
     assert_array_equal(search.predict(X), search.best_estimator_.predict(X))
@@ -160,7 +161,8 @@ def test_a_search_by_it():
     by_csr = RegMLPRegressorCV((), **params).fit(sparse.csr_array(X), Y)
     assert_allclose(by_csr.scores_, search.scores_, atol=1e-6)
     LambdaValidationDisplay.from_estimator(search)
-    ChoiceDisplay.from_estimator(search)
+    display = ChoiceDisplay.from_estimator(search)
+    assert_allclose(display.std_errors[0], search.std_errors_)
     scores = RegMLPRegressorCV((), **{**params, "refit": False}).fit(X, Y)
     assert scores.best_params_ == search.best_params_
 

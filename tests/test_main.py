@@ -6,6 +6,8 @@ import sys
 import skreg
 from skreg._core import instruction_level
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
 
 def test_report_of_the_installation():
     command = [sys.executable, "-m", "skreg"]
@@ -16,3 +18,11 @@ def test_report_of_the_installation():
     assert str(instruction_level()) in lines["instruction level"]
     assert int(lines["threads of a fit"]) >= 1
     assert {"numpy", "torch", "GPU"} <= set(lines)
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [sys.executable, "-m", "skreg"]
+    with subprocess.Popen(command, **PIPES, text=True) as process:
+        process.stdout.close()
+        _, message = process.communicate()
+    assert (process.returncode, message) == (0, "")

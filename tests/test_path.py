@@ -405,6 +405,12 @@ def test_stochastic_solvers_walk_too(binary, solver):
     assert single.coefs[0][0].dtype == np.float32
 
 
+@pytest.mark.parametrize("estimator", [RegMLPClassifierCV((3,)), "network", L1()])
+def test_paths_are_of_networks_alone(binary, estimator):
+    with pytest.raises(ValueError, match="estimator must be a RegMLPClassifier or"):
+        reg_mlp_path(estimator, *binary)
+
+
 @pytest.mark.parametrize(
     ("params", "arguments", "message"),
     [

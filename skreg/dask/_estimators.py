@@ -32,6 +32,7 @@ def _is_local(estimator):
 class OnCluster:
     """Mixin, before a local estimator: predicts Dask collections."""
 
+    _is_on_cluster = True
     _local_class: Any = None
 
     @property
