@@ -39,7 +39,8 @@ skreg_dask = pytest.importorskip("skreg.dask")
 term_module = pytest.importorskip("skreg.dask._term")
 _epochs = pytest.importorskip("skreg.dask._epochs")
 _sockets = pytest.importorskip("skreg.dask._sockets")
-Cluster = pytest.importorskip("skreg.dask._cluster").Cluster
+_cluster = pytest.importorskip("skreg.dask._cluster")
+Cluster = _cluster.Cluster
 aligned_blocks = pytest.importorskip("skreg.dask._collections").aligned_blocks
 PeerLost, Sum = _sockets.PeerLost, _sockets.Sum
 DaskRegMLPClassifier = skreg_dask.DaskRegMLPClassifier
@@ -872,6 +873,102 @@ def test_a_lost_scheduler_ends_the_fit_with_a_clear_error(monkeypatch):
         with pytest.raises(RuntimeError, match="connection to the Dask scheduler"):
             in_time(model.fit, *chunked(X, y, s))
     assert not hasattr(model, "fitted_")
+
+
+@contextmanager
+def worker_in_this_process():
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            processes=False,
+            protocol="tcp",
+            memory_limit=0,
+            host="127.0.0.1",
+            dashboard_address=":0",
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def lose_all_workers(client):
+    client.cluster.scale(0)
+
+
+def pause_all_workers(client):
+    def pause(dask_worker):
+        dask_worker.status = distributed.core.Status.paused
+
+    client.run(pause)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [(lose_all_workers, "all were lost"), (pause_all_workers, "want of memory")],
+    ids=["lost", "paused"],
+)
+@pytest.mark.parametrize(
+    ("solver", "owner", "name", "number"),
+    [
+        ("lbfgs", term_module.ClusterTerm, "value_grad", 4),
+        ("adam", Cluster, "wait", 2),
+    ],
+)
+def test_a_fit_without_workers_ends_with_a_clear_error(
+    monkeypatch, solver, owner, name, number, act, message
+):
+    X, y, s = make_data("values")
+    kwargs = {**EXACT, "solver": solver, "max_iter": 6}
+    with worker_in_this_process() as client:
+        before_call(monkeypatch, owner, name, number, lambda: act(client))
+        model = DaskRegMLPRegressor((5,), client=client, **kwargs)
+        with (
+            dask.config.set({"distributed.scheduler.no-workers-timeout": "1s"}),
+            pytest.raises(RuntimeError, match=f"No worker .* for 1 s: .*{message}"),
+        ):
+            in_time(model.fit, *chunked(X, y, s))
+    assert not hasattr(model, "fitted_")
+
+
+def test_a_fit_waits_for_workers_that_come_back(monkeypatch):
+    X, y, s = make_data("values")
+    with worker_in_this_process() as client:
+        quiet = DaskRegMLPRegressor((5,), client=client, **EXACT)
+        quiet.fit(*chunked(X, y, s))
+        look = _cluster.Watch.look
+
+        def look_and_start(watch):
+            look(watch)
+            client.cluster.scale(1)
+
+        monkeypatch.setattr(_cluster.Watch, "look", look_and_start)
+        before_call(
+            monkeypatch,
+            term_module.ClusterTerm,
+            "value_grad",
+            4,
+            lambda: lose_all_workers(client),
+        )
+        model = DaskRegMLPRegressor((5,), client=client, **EXACT)
+        in_time(model.fit, *chunked(X, y, s))
+    np.testing.assert_array_equal(model.loss_curve_, quiet.loss_curve_)
+
+
+def test_a_source_that_has_failed_is_tried_again(client, tmp_path):
+    X, y, s = make_data("values")
+    missing = tmp_path / "there"
+
+    def read(block):
+        missing.read_text()
+        return block
+
+    dX = chunked(X)[0].map_blocks(read, dtype=float, meta=X)
+    model = DaskRegMLPRegressor((), client=client, **EXACT)
+    with pytest.raises(FileNotFoundError) as kept:
+        in_time(model.fit, dX, *chunked(y, s))
+    missing.write_text("")
+    in_time(model.fit, dX, *chunked(y, s))
+    assert kept.value.__traceback__ is not None
 
 
 def test_two_fits_at_once_end_as_one_by_one(client):

@@ -1,14 +1,25 @@
 """Calls of a cluster: tasks with readable names, and faults with a clear end."""
 
+import asyncio
+import time
+from concurrent import futures
+from contextlib import contextmanager
+from traceback import clear_frames
 from uuid import uuid4
+from weakref import WeakSet
 
+import dask
 import distributed
 import numpy as np
-from distributed.client import FutureCancelledError
+from dask.utils import parse_timedelta
+from distributed.client import CancelledError
 
 # Parameters of more bytes are sent to the workers once, not with each task.
 _LARGE = 100_000
 _MOST_TRIES = 5
+_POLL = 1.0  # seconds between looks at the cluster
+_PATIENCE = "120s"  # without a worker, unless Dask's configuration tells
+_PATIENCE_KEY = "distributed.scheduler.no-workers-timeout"
 
 
 class ClusterError(RuntimeError):
@@ -28,6 +39,7 @@ class Cluster:
 
     def __init__(self, client):
         self.client = client
+        self._started = WeakSet()  # futures
 
     def start(self, name, function, items, *args):
         """Call ``function(item, *args)`` on each item; return the futures.
@@ -44,15 +56,23 @@ class Cluster:
             Plain values or futures.
         """
         run = uuid4().hex
-        return [
+        calls = [
             self.client.submit(
                 function, item, *args, key=f"skreg-{name}-{run}-{k}", pure=False
             )
             for k, item in enumerate(items)
         ]
+        self._started.update(calls)
+        return calls
+
+    def compute(self, values):
+        """Compute lazy values; return the futures."""
+        calls = self.client.compute(values)
+        self._started.update(calls)
+        return calls
 
     def map(self, name, function, items, *args):
-        """The same, but return the results, in the order of the items.
+        """Call ``function(item, *args)`` on each item; return the results in order.
 
         Raises
         ------
@@ -61,24 +81,77 @@ class Cluster:
         Exception
             Of the first task that has failed.
         """
-        for _ in range(_MOST_TRIES):
+        with self.ending():
+            for _ in range(_MOST_TRIES):
+                self.check()
+                try:
+                    sent = [self.send(arg) for arg in args]
+                    calls = self.start(name, function, items, *sent)
+                    return self._result(self.client.gather(calls, asynchronous=True))
+                except CancelledError as error:  # an argument is lost, or the scheduler
+                    clear_frames(error.__traceback__)  # which would keep futures
             self.check()
-            try:
-                sent = [self.send(arg) for arg in args]
-                return self.client.gather(self.start(name, function, items, *sent))
-            except FutureCancelledError:  # an argument is lost, or the scheduler
-                continue
-            except distributed.KilledWorker as error:
+            raise ClusterError(
+                f"Tasks of the cluster were cancelled {_MOST_TRIES} times in a row: "
+                "another client restarts it, or its workers keep dying."
+            )
+
+    @contextmanager
+    def ending(self):
+        """Context that names deaths, and with an error lets go of all futures.
+
+        A traceback would keep them, and with them tasks that have failed, which another
+        fit of the same data would find in place of trying again.
+        """
+        try:
+            yield
+        except Exception as error:  # no interrupt, which ends a fit in order
+            if self.client.status == "running":
+                self.client.cancel(list(self._started))
+            if isinstance(error, distributed.KilledWorker):
                 raise ClusterError(
                     "The workers of the cluster died again and again in the same task, "
                     "mostly for want of memory. Use smaller blocks, or workers with "
                     f"more memory. Dask says: {error}"
                 ) from error
-        self.check()
-        raise ClusterError(
-            f"Tasks of the cluster were cancelled {_MOST_TRIES} times in a row: "
-            "another client restarts it, or its workers keep dying."
-        )
+            raise
+
+    def wait(self, calls):
+        """Wait until all futures are done; raise the error of one that has failed.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler, or all workers, are lost for good.
+        """
+        watch = Watch(self)
+        while True:
+            try:
+                with self.client.as_current():
+                    done = distributed.wait(calls, timeout=_POLL).done
+                break
+            except TimeoutError:
+                watch.look()
+        for call in done:
+            if call.status == "error":
+                call.result()
+
+    def _result(self, coroutine):
+        """Result of a coroutine of the client, which Dask would wait for without end.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler, or all workers, are lost for good.
+        """
+        loop, watch = self.client.loop.asyncio_loop, Watch(self)
+        call = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            while not futures.wait([call], _POLL).done:
+                watch.look()
+            return call.result()
+        finally:
+            call.cancel()
 
     def check(self):
         """Raise ClusterError unless the scheduler answers."""
@@ -90,14 +163,60 @@ class Cluster:
 
     def memory(self):
         """Bytes that each worker may use, by its address; infinite without a limit."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
         return {
             address: worker["memory_limit"] or np.inf
-            for address, worker in workers.items()
+            for address, worker in self.workers().items()
         }
+
+    def workers(self):
+        """What the scheduler knows of each worker, by its address."""
+        return self.client.scheduler_info(n_workers=-1)["workers"]
 
     def send(self, value):
         """A value as an argument of tasks: large ones are sent only once."""
         if getattr(value, "nbytes", 0) < _LARGE:
             return value
-        return self.client.scatter(value, broadcast=True, hash=False)
+        options = {"broadcast": True, "hash": False, "timeout": _patience() + 60}
+        return self._result(self.client.scatter(value, **options, asynchronous=True))
+
+
+def _patience():
+    """Seconds that a fit waits for workers when there are none."""
+    return parse_timedelta(dask.config.get(_PATIENCE_KEY, None) or _PATIENCE)
+
+
+class Watch:
+    """Looks at a cluster while a call of it waits.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    """
+
+    def __init__(self, cluster):
+        self._cluster, self._last = cluster, time.monotonic()
+
+    def look(self):
+        """Raise ClusterError if there is no scheduler, or was no worker for long."""
+        self._cluster.check()
+        workers, now = self._cluster.workers().values(), time.monotonic()
+        if any(_can_work(worker) for worker in workers):
+            self._last = now
+        elif now - self._last > _patience():
+            why = "all were lost, and none was started. Start workers"
+            if workers:
+                why = (
+                    "those that are left are paused for want of memory. Use smaller "
+                    "blocks, or workers with more memory"
+                )
+            raise ClusterError(
+                f"No worker of the cluster has been at work for {_patience():.0f} s: "
+                f"{why}, and fit again. ({_PATIENCE_KEY!r} of Dask's configuration "
+                "sets that time.)"
+            )
+
+
+def _can_work(worker):
+    """Whether a worker takes tasks, or is busy with one."""
+    busy = worker["metrics"].get("task_counts", {}).get("executing", 0)
+    return worker["status"] == "running" or busy > 0

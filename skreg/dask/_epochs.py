@@ -12,6 +12,8 @@ the client has it, so that the death of a worker costs that epoch.
 
 import hashlib
 import secrets
+import time
+from traceback import clear_frames
 from weakref import WeakKeyDictionary
 
 import distributed
@@ -21,7 +23,7 @@ from distributed.comm import get_address_host
 
 from skreg._threads import single_blas_thread
 from skreg.dask import _sockets
-from skreg.dask._cluster import ClusterError
+from skreg.dask._cluster import ClusterError, Watch
 from skreg.dask._sockets import PeerLost, Sum
 
 # Newer versions of Dask have an error for clients that are closed.
@@ -149,27 +151,32 @@ class ClusterEpochs:
 
     def run(self, order, rates, n_steps):
         """Train on every row once; return the mean data loss."""
-        term, cluster = self._term, self._term.cluster
         state = np.stack([self.theta, *self.moments.values()])
-        epoch = self._settings, state, order, rates, n_steps
-        for _ in range(_MOST_TRIES):
-            cluster.check()
-            try:
-                with _lock(cluster.client), cluster.client.as_current():
-                    results = _run_once(cluster, term.shards, term.n_bytes, epoch)
-                break
-            except (PeerLost, OSError, CancelledError, _Closed):
-                continue  # with the workers that are left, or have come
-        else:
-            raise ClusterError(
-                f"Workers of the cluster were lost in {_MOST_TRIES} tries of one epoch."
-            )
+        with self._term.cluster.ending():
+            results = self._results(self._settings, state, order, rates, n_steps)
         losses, self.digests, states = zip(*results)
         (state,) = (state for state in states if state is not None)
         self.theta, moments = state[0], state[1:]
         self.moments = dict(zip(self.moments, moments))
         all_losses = {k: loss for part in losses for k, loss in part.items()}
-        return term.mean([all_losses[k] for k in range(len(all_losses))])
+        return self._term.mean([all_losses[k] for k in range(len(all_losses))])
+
+    def _results(self, *epoch):
+        """Results of an epoch, which begins anew each time that a worker is lost."""
+        term, cluster = self._term, self._term.cluster
+        for n in range(_MOST_TRIES):
+            cluster.check()
+            try:
+                with _lock(cluster.client), cluster.client.as_current():
+                    return _run_once(cluster, term.shards, term.n_bytes, epoch)
+            except (PeerLost, OSError, CancelledError, _Closed) as error:
+                last = str(error)
+                clear_frames(error.__traceback__)  # which would keep futures
+                time.sleep(0.1 * n)  # until the scheduler has noticed
+        raise ClusterError(
+            f"Workers of the cluster were lost in {_MOST_TRIES} tries of one epoch. "
+            f"In the last: {last}"
+        )
 
     def snapshot(self):
         """Remember parameters and moments."""
@@ -191,7 +198,7 @@ def _lock(client):
 def _run_once(cluster, shards, n_bytes, epoch):
     """Results of one epoch on all workers that hold shards."""
     client, token = cluster.client, secrets.token_bytes(32)
-    distributed.wait(shards)  # those that were lost are computed again
+    cluster.wait(shards)  # those that were lost are computed again
     groups = _groups(client.who_has(shards), shards)
     _check_memory(cluster, groups, n_bytes)
     workers = list(groups)
@@ -218,7 +225,7 @@ def _run_once(cluster, shards, n_bytes, epoch):
                     pure=False,
                 )
             )
-        return _results(client, calls, set(workers))
+        return _results(cluster, calls, set(workers))
     except BaseException:
         client.cancel(calls, force=True)
         alive = [worker for worker in client.nthreads() if worker in groups]
@@ -252,12 +259,12 @@ def _check_memory(cluster, groups, n_bytes):
             )
 
 
-def _results(client, calls, workers):
+def _results(cluster, calls, workers):
     """Results of calls on workers; PeerLost once one of these is gone.
 
     A task that is bound to a dead worker would wait forever, also for its result.
     """
-    results, pending = {}, set(calls)
+    results, pending, watch = {}, set(calls), Watch(cluster)
     while pending:
         try:
             done = distributed.wait(
@@ -267,6 +274,7 @@ def _results(client, calls, workers):
                 results[call] = call.result(timeout=_FETCH)  # raises what it raised
                 pending.discard(call)
         except TimeoutError:
-            if not workers <= set(client.nthreads()):
+            watch.look()
+            if not workers <= set(cluster.client.nthreads()):
                 raise PeerLost("A worker was lost.") from None
     return [results[call] for call in calls]

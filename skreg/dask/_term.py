@@ -91,7 +91,7 @@ def read(estimator, cluster, X, y, sample_weight, names=("X", "y", "sample_weigh
     reader = type(estimator)()  # names itself in messages
     parts = aligned_blocks(X, y, sample_weight, names)
     task, run = dask.delayed(_shards.read_block), uuid4().hex
-    blocks = cluster.client.compute(
+    blocks = cluster.compute(
         [
             task(reader, k, *part, names, dask_key_name=f"skreg-read-{run}-{k}")
             for k, part in enumerate(parts)
