@@ -138,7 +138,8 @@ class Fitted:
     @property
     def is_constant(self):
         """Whether no path of weights leads from an input to an output."""
-        return not _prune.fed_units(self.coefs)[-1].any()
+        is_dense = all(W.all() for W in self.coefs)
+        return not (is_dense or _prune.fed_units(self.coefs)[-1].any())
 
     @property
     def importances(self):

@@ -1,6 +1,5 @@
 """Rows of data: from what a user passes to what an engine reads, in one place."""
 
-import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,6 +78,13 @@ def _readable(X):
     return checked_sparse(as_numpy(X)), (np.float64, np.float32)
 
 
+def _twin(estimator):
+    """The same parameters and attributes; `copy` would make plain arrays of a fit."""
+    twin = object.__new__(type(estimator))
+    vars(twin).update(vars(estimator))
+    return twin
+
+
 def read_X_y(estimator, X, y, header=None):
     """Validate training data.
 
@@ -100,7 +106,7 @@ def read_X_y(estimator, X, y, header=None):
         Of X.
     """
     # scikit-learn's validation writes the header of X on what it is given.
-    reader = copy.copy(estimator) if header is None else estimator
+    reader = _twin(estimator) if header is None else estimator
     numeric = {} if is_classifier(estimator) else {"y_numeric": True}
     X, dtype = _readable(X)
     X, y = validate_data(
@@ -313,7 +319,7 @@ def read_validation(estimator, task, header, X_val, y_val, sample_weight_val):
             "X_val and y_val are only used with early_stopping=True. Got "
             "early_stopping=False."
         )
-    twin = copy.copy(estimator)
+    twin = _twin(estimator)
     header.write(twin)
     try:
         X = read_X(twin, X_val)

@@ -12,7 +12,7 @@ from sklearn.metrics import check_scoring
 from skreg._coordinates import common_log
 from skreg._engines._device import DEVICES, is_device_name
 from skreg._network import ACTIVATIONS
-from skreg._numbers import as_float, is_boolean, is_integer
+from skreg._numbers import as_float, is_boolean, is_integer, seeded
 from skreg._penalty import check_methods
 from skreg._solvers._decay import DECAY_MODES, SOLVERS
 from skreg._solvers._schedules import SCHEDULES
@@ -158,6 +158,8 @@ def check_random_state(estimator):
     try:
         if is_boolean(estimator.random_state):  # which NumPy takes for 0 or 1
             raise ValueError
+        if is_integer(estimator.random_state):
+            return seeded(estimator.random_state)
         rng = utils.check_random_state(estimator.random_state)
     except (ValueError, TypeError):  # of its message, given a tuple
         raise parameter_error(

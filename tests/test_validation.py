@@ -19,6 +19,7 @@ from skreg import (
     RegMLPRegressor,
     RegMLPRegressorCV,
 )
+from skreg._numbers import seeded
 from skreg._rows import check_target_range, moderate, read_weights
 from skreg._validation import (
     _CONSTRAINTS,
@@ -976,3 +977,11 @@ def test_global_generator_gives_only_a_seed(random_state):
     seed = twin.randint(2**32, dtype=np.uint32)
     assert own.normal() == np.random.RandomState(seed).normal()
     assert drawn == twin.normal()
+
+
+@pytest.mark.parametrize("seed", [0, 1, np.int64(7), 2**32 - 1])
+def test_generators_of_seeds_are_those_of_numpy(seed):
+    rng, expected = seeded(seed), np.random.RandomState(seed)
+    for _ in range(2):
+        assert_array_equal(rng.normal(size=700), expected.normal(size=700))
+        assert_array_equal(rng.permutation(50), expected.permutation(50))
