@@ -5,7 +5,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skreg._choice import mean_of_folds, out_of_fold, path_of
 from skreg._numbers import strength_text
+from skreg._validation import check_penalties
 from skreg._warnings import warn
+
+_MANY_INPUTS, _NEARLY_ALL = 20, 0.8
 
 
 def attributes_of(choice):
@@ -64,6 +67,33 @@ def warn_of_a_constant(choice, selection):
         "another 'selection' or 'scoring', unless X tells nothing of y.",
         ConvergenceWarning,
     )
+
+
+def warn_of_no_selection(choice):
+    """Warn where a group lasso on inputs keeps nearly all until it keeps none.
+
+    Where many inputs fit the noise together, dense networks have the lower objective at
+    every lambda, so that no path can find the few inputs that matter.
+    """
+    best = choice.best
+    shapes = [W.shape for W in best.networks(choice.index)[0].coefs]
+    n_inputs = shapes[0][0]
+    penalty = check_penalties(best.data.point.network, shapes)[0]
+    form = None if penalty is None else penalty.form(1.0, shapes[0])
+    selects = form is not None and form.groups is not None and form.groups.axis == 0
+    if best.ratio is None or n_inputs < _MANY_INPUTS or not selects:
+        return
+    sizes = [
+        np.mean([network.selected.sum() for network in best.networks(k)])
+        for k in range(len(best.reg_lambdas))
+        if not best.is_null(k)
+    ]
+    if sizes and min(sizes) >= _NEARLY_ALL * n_inputs:
+        warn(
+            f"penalty={penalty!r} removes hardly any input: on all of its grid, "
+            f"networks keep {min(sizes):.0f} of {n_inputs} inputs or more, or are "
+            "constant. To keep few, pass max_features=k or adaptive=1.0."
+        )
 
 
 def _residuals(data, splits, raws):

@@ -39,7 +39,12 @@ from skreg._numbers import (
     is_boolean,
     is_integer,
 )
-from skreg._outcome import attributes_of, networks_of, warn_of_a_constant
+from skreg._outcome import (
+    attributes_of,
+    networks_of,
+    warn_of_a_constant,
+    warn_of_no_selection,
+)
 from skreg._path import RegMLPPath, warn_unconverged
 from skreg._points import points_of
 from skreg._repr import Table
@@ -197,6 +202,8 @@ class SearchCV(BaseRegMLP):
                 count = count + attributes.pop("path_count")
         if attributes.get("fitted_", choice).is_constant:
             warn_of_a_constant(choice, self.selection)
+        elif plan.exponents == (0.0,) and plan.inputs is None:
+            warn_of_no_selection(choice)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
         return attributes, source.header, count

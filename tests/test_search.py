@@ -202,6 +202,35 @@ def test_a_chosen_constant_is_told(refit):
         search.fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("n_relevant", "params", "is_told"),
+    [
+        (20, {}, True),
+        (20, {"adaptive": 1.0}, False),
+        (20, {"penalty": "l1"}, False),
+        (20, {"max_features": 5, "refit": False}, False),
+        (20, {"reg_lambdas": [1e-3, 1e-2]}, False),  # as far as the user wants
+        (2, {}, False),  # the path removes one input after the other
+    ],
+)
+def test_a_group_lasso_that_keeps_all_inputs_or_none_is_told(
+    n_relevant, params, is_told
+):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))  # the relevant ones matter equally
+    y = X[:, :n_relevant].sum(axis=1) + 0.5 * rng.normal(size=300)
+    options = {"penalty": "group_lasso", "solver": "lbfgs", "random_state": 0}
+    options |= {"reg_lambdas": 6, "tol": 1e-3, "cv": 2} | params
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = RegMLPRegressorCV((2,), **options).fit(X, y)
+    told = [w for w in caught if "removes hardly any input" in str(w.message)]
+    assert len(told) == is_told
+    sizes = model.cv_results_["n_features"]
+    if is_told:
+        assert f"keep {sizes[sizes > 0].min():.0f} of 20 inputs" in str(told[0].message)
+
+
 # Folds kept --------------------------------------------------------------------------
 
 
