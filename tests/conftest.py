@@ -1,7 +1,8 @@
-"""Small data sets that several test modules share."""
+"""Small data sets, and clusters, that several test modules share."""
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -58,3 +59,32 @@ def multioutput():
     """60 samples with 3 targets."""
     X, y = make_regression(60, 4, n_targets=3, noise=1.0, random_state=0)
     return X, scale(y)
+
+
+@contextmanager
+def _two_workers():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=":0",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Client of two worker processes."""
+    with _two_workers() as client:
+        yield client
+
+
+@pytest.fixture
+def mortal_client():
+    """One whose workers a test may kill: not all of them come back in time."""
+    with _two_workers() as client:
+        yield client

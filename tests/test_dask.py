@@ -63,30 +63,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @contextmanager
-def two_workers():
-    """Client of two worker processes."""
+def worker_in_this_process(memory_limit=0):
     with (
         distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
+            n_workers=1,
+            processes=False,
+            protocol="tcp",
+            memory_limit=memory_limit,
             host="127.0.0.1",
             dashboard_address=":0",
         ) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
-        yield client
-
-
-@pytest.fixture(scope="module")
-def client():
-    with two_workers() as client:
-        yield client
-
-
-@pytest.fixture
-def mortal_client():
-    """One whose workers a test may kill: not all of them come back in time."""
-    with two_workers() as client:
         yield client
 
 
@@ -638,11 +626,38 @@ def test_little_memory_changes_no_bits_and_is_named_by_mini_batches(
 ):
     model = DaskRegMLPRegressor((5,), client=client, **EXACT).fit(*chunked(X, Y))
     memory = dict.fromkeys(client.nthreads(), 5000.0)  # X has 9600 bytes
-    monkeypatch.setattr(Cluster, "memory", lambda cluster: memory)
+    for name in ("memory", "free"):
+        monkeypatch.setattr(Cluster, name, lambda cluster: memory)
     again = clone(model).fit(*chunked(X, Y))
     np.testing.assert_array_equal(again.coefs_[0], model.coefs_[0])
     with pytest.raises(RuntimeError, match=r"tcp://.* holds 0 MB and may use 0 MB"):
         clone(model).set_params(solver="adam").fit(*chunked(X, Y))
+
+
+LITTLE = {"target": 0.01, "spill": False, "pause": False, "terminate": False}
+
+
+def test_what_does_not_fit_is_on_disk(monkeypatch):
+    def n_on_disk(dask_worker):
+        return len(dask_worker.data.disk)
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40_000, 20)).astype(np.float32)
+    y = X[:, 0] * X[:, 1] + X[:, 2]
+    chunks = (4000,) * 10  # of 320 kB; there is room for 1 MB
+    little = {f"distributed.worker.memory.{name}": LITTLE[name] for name in LITTLE}
+    with dask.config.set(little), worker_in_this_process("100MB") as client:
+        found, value_grad = [], term_module.ClusterTerm.value_grad
+
+        def watched(*args):
+            found.append(client.run(n_on_disk))
+            return value_grad(*args)
+
+        monkeypatch.setattr(term_module.ClusterTerm, "value_grad", watched)
+        model = DaskRegMLPRegressor((5,), client=client, **EXACT)
+        in_time(model.fit, *chunked(X, y, chunks=chunks))
+    assert all(n > 0 for numbers in found for n in numbers.values())
+    assert_same_fit(model, RegMLPRegressor((5,), **EXACT).fit(X, y))
 
 
 # Predictions -------------------------------------------------------------------------
@@ -873,22 +888,6 @@ def test_a_lost_scheduler_ends_the_fit_with_a_clear_error(monkeypatch):
         with pytest.raises(RuntimeError, match="connection to the Dask scheduler"):
             in_time(model.fit, *chunked(X, y, s))
     assert not hasattr(model, "fitted_")
-
-
-@contextmanager
-def worker_in_this_process():
-    with (
-        distributed.LocalCluster(
-            n_workers=1,
-            processes=False,
-            protocol="tcp",
-            memory_limit=0,
-            host="127.0.0.1",
-            dashboard_address=":0",
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def lose_all_workers(client):

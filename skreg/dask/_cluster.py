@@ -168,6 +168,13 @@ class Cluster:
             for address, worker in self.workers().items()
         }
 
+    def free(self):
+        """Bytes of that which are not taken by the process itself: left for blocks."""
+        return {
+            address: (worker["memory_limit"] or np.inf) - _unmanaged(worker["metrics"])
+            for address, worker in self.workers().items()
+        }
+
     def workers(self):
         """What the scheduler knows of each worker, by its address."""
         return self.client.scheduler_info(n_workers=-1)["workers"]
@@ -214,6 +221,12 @@ class Watch:
                 f"{why}, and fit again. ({_PATIENCE_KEY!r} of Dask's configuration "
                 "sets that time.)"
             )
+
+
+def _unmanaged(metrics):
+    """Bytes of a worker's process that are no results of tasks, such as libraries."""
+    managed = metrics["managed_bytes"] - metrics["spilled_bytes"]["memory"]
+    return max(0, metrics["memory"] - managed)
 
 
 def _can_work(worker):

@@ -18,7 +18,7 @@ from skreg.dask._cluster import Cluster
 from skreg.dask._collections import aligned_blocks
 from skreg.dask._epochs import ClusterEpochs
 
-_MUCH = 0.3  # share of a worker's memory
+_MUCH = 0.3  # share of the memory that a worker has for blocks
 _SEEDS = 64  # numbers whose order seeds an epoch: more orders than will ever be drawn
 
 
@@ -211,11 +211,12 @@ class ClusterTerm:
     def _groups(self):
         """Numbers of the shards that each thread of a worker takes as one task.
 
-        They only save tasks: sums do not depend on them. Where shards fill much of a
-        worker's memory, each is a task of its own, so that others can be on disk.
+        They only save tasks: sums do not depend on them. Where shards would fill much
+        of the memory that a worker has for them, each is a task of its own, so that
+        others can be on disk.
         """
         where = self.cluster.client.who_has(self.shards)
-        threads, memory = self.cluster.client.nthreads(), self.cluster.memory()
+        threads, free = self.cluster.client.nthreads(), self.cluster.free()
         held = {}
         for k, shard in enumerate(self.shards):
             holder = min(where[shard.key], default=None)
@@ -224,7 +225,7 @@ class ClusterTerm:
         for holder, numbers in held.items():
             n_bytes = sum(self.n_bytes[k] for k in numbers)
             n_tasks = len(numbers)
-            if n_bytes < _MUCH * memory.get(holder, np.inf):
+            if n_bytes < _MUCH * free.get(holder, np.inf):
                 n_tasks = min(threads.get(holder, 1), n_tasks)
             groups += [numbers[i::n_tasks] for i in range(n_tasks)]
         return groups

@@ -1,5 +1,6 @@
 """What a cluster promises, in full: too long for the suite, see `.ci/run cluster`."""
 
+import dask
 import numpy as np
 import pytest
 from distributed import Future, LocalCluster, wait
@@ -23,7 +24,6 @@ from tests.test_dask import (
     kill_a_worker,
     local_class,
     make_data,
-    two_workers,
 )
 
 SOLVERS = ("lbfgs", *STOCHASTIC)
@@ -40,18 +40,6 @@ PENALTIES = (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def client():
-    with two_workers() as client:
-        yield client
-
-
-@pytest.fixture
-def mortal_client():
-    with two_workers() as client:
-        yield client
 
 
 @pytest.fixture
@@ -135,6 +123,27 @@ def test_a_death_in_a_fit_changes_nothing(mortal_client, monkeypatch, moment, so
     model = DaskRegMLPRegressor((5,), **kwargs)
     in_time(model.fit, *chunked(X, y, s))
     np.testing.assert_allclose(model.loss_curve_, quiet.loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_deaths_one_after_the_other_change_nothing(mortal_client, monkeypatch, solver):
+    X, y, s = make_data("values")
+    kwargs = {**settings(solver), "client": mortal_client}
+    quiet = DaskRegMLPRegressor((5,), **kwargs).fit(*chunked(X, y, s))
+    monkeypatch.setattr(_epochs, "_FETCH", 1.0)
+
+    def kill():
+        mortal_client.wait_for_workers(1, timeout=60)
+        kill_a_worker(mortal_client)
+
+    # Dask's cluster gives up workers that die again in this time.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}):
+        for number in range(1, 6):
+            with monkeypatch.context() as patch:
+                before_call(patch, Cluster, "start", number, kill)
+                model = DaskRegMLPRegressor((5,), **kwargs)
+                in_time(model.fit, *chunked(X, y, s))
+            np.testing.assert_allclose(model.loss_curve_, quiet.loss_curve_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
