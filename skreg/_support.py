@@ -35,8 +35,10 @@ def select_inputs(data, network, max_features, rows):
         In units of the largest one; positive for at most `max_features` columns.
     """
     part, task = data.rows.take(rows).balanced(data.task)
-    batch_size = min(_BATCH, len(rows))
-    n_batches = -(-len(rows) // batch_size)
+    # Batches of equal size: one of a few rows, at the end of each epoch, is a step that
+    # is mostly noise, and hides weak inputs.
+    n_batches = -(-len(rows) // _BATCH)
+    batch_size = -(-len(rows) // n_batches)
     params = network.get_params(deep=False) | {
         "penalty": _selecting(network),
         "solver": "adam",

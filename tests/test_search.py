@@ -28,6 +28,7 @@ from skreg import (
     RegMLPRegressor,
     RegMLPRegressorCV,
 )
+    _support,
 from skreg.penalties import MCP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -472,6 +473,22 @@ def test_at_most_k_inputs(kind):
         y = np.where(y > 0, "yes", "no")
     estimator = RegMLPClassifierCV if kind == "classes" else RegMLPRegressorCV
     model = estimator((10,), max_features=2, cv=3, random_state=0).fit(X, y)
+def test_batches_of_a_selection_are_of_equal_size(monkeypatch):
+    """401 rows are 5 batches of at most 81; a batch of the last row alone is noise."""
+    seen, prepare = [], _support.prepare
+    monkeypatch.setattr(
+        _support,
+        "prepare",
+        lambda network, task, rows, header: (
+            seen.append((len(rows.y), network.batch_size))
+            or prepare(network, task, rows, header)
+        ),
+    )
+    X, y = few_of_many(n=602)
+    search(max_features=2, param_grid={"penalty": ["l2"]}).fit(X, y)
+    assert sorted(seen) == [(401, 81), (401, 81), (402, 81)]
+
+
     assert_array_equal(np.flatnonzero(model.selected_features_), [3, 7])
     assert model.score(X, y) > 0.9
     for network in model.estimators_:
