@@ -17,7 +17,7 @@ from skreg._crossval import (
     joined,
     row_of,
 )
-from skreg._ensemble import Ensemble, stacking_weights
+from skreg._ensemble import Ensemble, mean_raw, sharpness_of, stacking_weights
 from skreg._grid import Grid
 from skreg._loo import leave_one_out
 from skreg._numbers import as_strength, strength_text
@@ -482,9 +482,9 @@ def mean_of_folds(choice, plan):
     -------
     Ensemble
     """
-    members, weights = [(choice.best, choice.index)], np.ones(1)
+    members, weights, sharpness = [(choice.best, choice.index)], np.ones(1), 1.0
     if plan.refit == "stack":
-        members, weights = _stack(choice, plan)
+        members, weights, sharpness = _stack(choice, plan)
     networks, of_network, params = [], [], []
     n_folds = len(plan.splits)
     for k in range(n_folds):
@@ -495,11 +495,12 @@ def mean_of_folds(choice, plan):
             own = result.data.of_fold(k).network_params
             params.append({**own, "reg_lambda": lam})
     folds = np.repeat(np.arange(n_folds), len(members))
-    return Ensemble(tuple(networks), np.array(of_network), tuple(params), folds)
+    weights = np.array(of_network)
+    return Ensemble(tuple(networks), weights, tuple(params), folds, sharpness)
 
 
 def _stack(choice, plan):
-    """Candidates (result, index of lambda) with weight, and their weights."""
+    """Candidates (result, index of lambda) with weight, weights, and sharpness."""
     members = [
         (result, index)
         for result in choice.results
@@ -516,9 +517,13 @@ def _stack(choice, plan):
     s = data.rows.weights
     if s is not None:
         s = np.concatenate([s[test] for _, test in plan.splits])
-    weights = stacking_weights(data.task.loss, targets, raws, s)
+    loss = data.task.loss
+    weights = stacking_weights(loss, targets, raws, s)
     kept = np.flatnonzero(weights > 1e-6 * weights.max())
-    return [members[k] for k in kept], weights[kept] / weights[kept].sum()
+    weights = weights[kept] / weights[kept].sum()
+    mean = mean_raw(loss, [raws[k] for k in kept], weights)
+    sharpness = sharpness_of(loss, targets, mean, s)
+    return [members[k] for k in kept], weights, sharpness
 
 
 def out_of_fold(ensemble, data, splits):

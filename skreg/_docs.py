@@ -351,7 +351,8 @@ refit : bool, "folds" or "stack", default=True
     at the chosen lambda is taken. "folds": predict the mean of the networks of the
     folds at the choice, without training again. "stack": of the networks of all
     candidates and lambdas, with weights of the least out-of-fold loss (squared error
-    or log-loss). False: scores alone."""
+    or log-loss); a mean of probabilities is then sharpened by one factor of log-odds
+    (the inverse of a temperature), if that lowers the loss. False: scores alone."""
 
 _SCORING = """\
 scoring : None, "loss", str or callable, default=None
@@ -393,7 +394,8 @@ estimators_ : list of networks
     The networks of the folds at the choice; with ``refit="stack"``, for each fold those
     that have weight. Unless ``refit=False``, as `folds_` and `oof_predictions_`.
 folds_ : Ensemble
-    The same as one value, with ``weights`` and ``folds`` of the networks.
+    The same as one value, with ``weights`` and ``folds`` of the networks, and the
+    ``sharpness`` of a stack.
 oof_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_columns)
     Mean prediction of each row by networks that have not seen it: probabilities, or
     values; NaN for rows that are in no fold.

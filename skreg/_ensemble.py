@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.optimize import nnls
+from scipy.optimize import minimize_scalar, nnls
 from scipy.special import log_expit, log_softmax, logsumexp
 
 from skreg._fitted import Fitted
@@ -13,6 +13,7 @@ from skreg._task import Task
 
 # Relative excess of the stacking loss over its minimum, and the most iterations.
 _GAP, _MAX_ITER = 1e-8, 500
+_SHARPEST = 10.0
 _RIDGE = 1e-10  # share of the largest curvature that makes a Newton system regular
 
 
@@ -33,12 +34,15 @@ class Ensemble:
         Parameters in which the estimator of each network differs from the search.
     folds : ndarray of int, shape (n_networks,)
         On which fold each network has not been trained.
+    sharpness : float, default=1.0
+        Factor of the raw predictions of the mean; see `sharpness_of`.
     """
 
     networks: tuple[Fitted, ...]
     weights: np.ndarray
     params: tuple[dict, ...]
     folds: np.ndarray
+    sharpness: float = 1.0
 
     def __getattr__(self, name):
         raise AttributeError(
@@ -67,9 +71,10 @@ class Ensemble:
         return self.networks[0].dtype
 
     def raw(self, X, device="cpu", n_jobs=1):
-        """Raw predictions of shape (n, n_outputs) whose prediction is the mean."""
+        """Raw predictions of shape (n, n_outputs) of the mean, sharpened."""
         raws = [network.raw(X, device, n_jobs) for network in self.networks]
-        return mean_raw(self.task.loss, raws, self.weights).astype(self.dtype)
+        raw = self.sharpness * mean_raw(self.task.loss, raws, self.weights)
+        return raw.astype(self.dtype)
 
     @property
     def selected(self):
@@ -88,11 +93,12 @@ class Ensemble:
     def of_fold(self, k):
         """The part of the networks that has not been trained on fold k."""
         own = self.folds == k
-        return Ensemble(
-            tuple(n for n, is_own in zip(self.networks, own) if is_own),
-            self.weights[own] / self.weights[own].sum(),
-            tuple(p for p, is_own in zip(self.params, own) if is_own),
-            self.folds[own],
+        return replace(
+            self,
+            networks=tuple(n for n, is_own in zip(self.networks, own) if is_own),
+            weights=self.weights[own] / self.weights[own].sum(),
+            params=tuple(p for p, is_own in zip(self.params, own) if is_own),
+            folds=self.folds[own],
         )
 
     def to_plain(self):
@@ -174,6 +180,51 @@ def stacking_weights(loss, targets, raws, sample_weight=None):
         logs = np.array([log_expit(signs * raw).ravel() for raw in raws]).T
         s = np.repeat(s, targets.shape[1])
     return _most_likely(logs.astype(np.float64), s)
+
+
+def sharpness_of(loss, targets, raw, sample_weight=None):
+    """Factor of raw predictions of classes or labels that lowers their log-loss.
+
+    A mean of networks is less sure than each of them, and a penalty keeps each from
+    being sure. The weights of a stack can make it less sure, by those of larger
+    lambdas, but not surer; this factor can. One row more, of all classes in equal
+    parts and predicted as the others are on average, keeps it finite where all rows are
+    predicted right.
+
+    Parameters
+    ----------
+    loss : Loss
+    targets : ndarray of shape (n, n_targets)
+    raw : ndarray of shape (n, n_outputs)
+        Out-of-fold raw predictions of the mean.
+    sample_weight : ndarray of shape (n,) or None
+
+    Returns
+    -------
+    float
+        From 1, where values are predicted or nothing is gained, to 10; the inverse of
+        a temperature.
+
+    Notes
+    -----
+    Guo, Pleiss, Sun and Weinberger (2017), "On calibration of modern neural networks".
+    """
+    if loss.name != "log_loss":
+        return 1.0
+    s = np.ones(len(raw)) if sample_weight is None else sample_weight
+    n_rows = np.count_nonzero(s)
+
+    def objective(factor):
+        own = loss.per_row(targets, factor * raw)
+        if loss.out_activation == "softmax":
+            any_class = -log_softmax(factor * raw, axis=1).mean(axis=1)
+        else:
+            logs = log_expit(factor * raw) + log_expit(-factor * raw)
+            any_class = -logs.sum(axis=1) / 2
+        return np.average(own + any_class / n_rows, weights=s)
+
+    found = minimize_scalar(objective, bounds=(1.0, _SHARPEST), method="bounded")
+    return float(found.x) if found.fun < objective(1.0) else 1.0
 
 
 def _least_squares(residuals, s):

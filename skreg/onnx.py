@@ -148,7 +148,9 @@ class _Graph:
         """Raw predictions of a fitted network, or mean of networks, on the tensor x."""
         if isinstance(model.fitted_, Ensemble):
             raws = [self.raw(network, x) for network in model.estimators_]
-            return self.mean_raw(raws, model.fitted_.weights, model.out_activation_)
+            mean = model.fitted_
+            raw = self.mean_raw(raws, mean.weights, model.out_activation_)
+            return self.node("Mul", raw, self.constant(mean.sharpness))
         used = used_inputs(model)
         if used is not None:
             x = self.node("Gather", x, self.indices(used), axis=1)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from skreg._ensemble import mean_raw, stacking_weights
+from skreg._ensemble import mean_raw, sharpness_of, stacking_weights
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
 
 LOSSES = {
@@ -93,3 +93,70 @@ def test_equal_networks_and_one_network():
     assert_allclose(same.sum(), 1)
     exact = stacking_weights(loss, targets, [targets, targets + 1])
     assert_allclose(exact, [1, 0], atol=1e-12)
+
+
+CLASSES = ["binary", "multiclass", "multilabel"]
+
+
+def naive_objective(name, targets, raw, s):
+    """Mean log-loss, and that of a row of any class, which counts as one row more."""
+    if name == "multiclass":
+        logs = raw - np.log(np.exp(raw).sum(axis=1, keepdims=True))
+        own, any_class = (
+            -logs[range(len(raw)), targets[:, 0].astype(int)],
+            -logs.mean(1),
+        )
+    else:
+        yes, no = np.log1p(np.exp(-raw)), np.log1p(np.exp(raw))
+        own = np.where(targets == 1, yes, no).sum(axis=1)
+        any_class = (0.5 * yes + 0.5 * no).sum(axis=1)
+    return np.average(own, weights=s) + np.average(any_class, weights=s) / len(raw)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CLASSES)
+def test_sharpness_is_of_the_least_log_loss(name, weighted):
+    loss, k = LOSSES[name]
+    rng = np.random.default_rng(0)
+    raw, s = rng.normal(size=(500, k)), rng.uniform(0, 2, 500) if weighted else None
+    # Targets of three times the raw predictions.
+    if name == "multiclass":
+        targets = (3 * raw + rng.gumbel(size=raw.shape)).argmax(axis=1)[:, None]
+    else:
+        targets = 3 * raw + rng.logistic(size=raw.shape) > 0
+    targets = targets.astype(float)
+    factor = sharpness_of(loss, targets, raw, s)
+    assert 2.5 < factor < 3.5
+    at = [
+        naive_objective(name, targets, c * factor * raw, s) for c in (0.999, 1, 1.001)
+    ]
+    assert at[1] < min(at[0], at[2])
+    # The same predictions in the end, until nothing is to be gained.
+    assert_allclose(sharpness_of(loss, targets, raw * 1.1, s), factor / 1.1, rtol=1e-4)
+    assert sharpness_of(loss, targets, raw * factor * 1.1, s) == 1.0
+    none = np.append(np.ones(len(raw)) if s is None else s, 0.0)
+    more = [np.vstack([values, -9 * values[:1]]) for values in (targets, raw)]
+    more[0][-1] = targets[0]
+    assert_allclose(sharpness_of(loss, *more, none), factor, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_rows_that_are_all_right_are_not_predicted_for_sure(name):
+    loss, targets, _, _ = problem(name)
+    raw = (
+        np.eye(3)[targets[:, 0].astype(int)]
+        if name == "multiclass"
+        else 2 * targets - 1
+    )
+    factor = sharpness_of(loss, targets, raw)
+    # of n rows and one of any class, a share of 1 / K is right
+    k = 3 if name == "multiclass" else 2
+    n = len(targets)
+    right = loss.predict(factor * raw)
+    right = right.max(axis=1) if name == "multiclass" else right[targets == 1]
+    assert_allclose(1 - right, (1 - 1 / k) / (n + 1), rtol=1e-3)
+
+
+def test_values_are_not_sharpened():
+    loss, targets, raws, _ = problem("squared_error")
+    assert sharpness_of(loss, targets, raws[0] / 9) == 1.0

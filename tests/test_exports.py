@@ -238,6 +238,7 @@ def test_onnx_of_a_stack_of_unlike_networks(run_onnx, target, dtype):
     grid = [{"activation": ["silu"]}, {"hidden_layer_sizes": [()]}]
     model, y = search(target, param_grid=grid, **params)
     pipeline = make_pipeline(StandardScaler(), model).fit(X, y)
+    assert (model.folds_.sharpness > 1) == (target == "multiclass")
     assert {network.hidden_layer_sizes for network in model.estimators_} == {(), (8, 6)}
     assert_onnx_predicts_the_same(run_onnx, pipeline, X)
 

@@ -8,6 +8,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -303,16 +304,22 @@ def test_a_stack_is_the_best_mean_out_of_fold(kind, request):
     is_real = kind == "multioutput"
     estimator = RegMLPRegressorCV if is_real else RegMLPClassifierCV
     grid = {"hidden_layer_sizes": [(2,), ()]}
-    model = search(estimator, param_grid=grid, refit="stack", scoring="loss")
-    model.fit(X, y)
+    # Lambdas that leave networks less sure than they could be.
+    options = {"param_grid": grid, "refit": "stack", "reg_lambdas": [0.1, 0.3]}
+    model = search(estimator, scoring="loss", **options).fit(X, y)
     weights = model.folds_.weights
     assert (weights > 0).all()
     assert_allclose(weights.sum(), 1)
     method = "predict" if is_real else "predict_proba"
     each = [getattr(network, method)(X) for network in model.estimators_]
     mean = np.tensordot(weights, each, 1)
+    sharpness = model.folds_.sharpness
+    if not is_real:
+        assert sharpness > 1.01
+        mean = softmax(sharpness * np.log(mean), axis=1)
     assert_allclose(getattr(model, method)(X), mean, rtol=1e-9)
     if is_real:
+        assert sharpness == 1.0
         loss = np.sum((y - model.oof_predictions_) ** 2) / (2 * len(y))
     else:
         loss = log_loss(y, model.oof_predictions_)
