@@ -11,7 +11,7 @@ from skreg.losses import REGRESSION_LOSSES
 
 # Parameters of the network that the cross-validation has for itself.
 _NOT_IN_A_GRID = {"scoring", "verbose", "warm_start", "n_jobs"}
-_FEW_ROWS = 100  # below, the largest network of "auto" is left out
+_FEW_ROWS = 100  # below, the largest networks of "auto" are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,19 +103,21 @@ def portfolio(network, n_rows):
         "learning_rate_init": 3e-3,
         "max_iter": 60,
         "n_iter_no_change": 60,
+        "ema": 0.8,
     }
     # The exact solver needs a smooth loss.
     exact = {"solver": "lbfgs", "max_iter": 300, "ema": 0.0}
     exact = exact if is_smooth else stochastic
-    wide = {"hidden_layer_sizes": (64, 64), "activation": "silu", "penalty": "l1"}
+    wide = {"hidden_layer_sizes": (64, 64), "penalty": "l1", **stochastic}
     hidden = (32,) if is_classifier(network) else (16,)
     small = {"hidden_layer_sizes": hidden, "activation": "tanh", "penalty": "l2"}
     points = {
-        "l1-silu": {**wide, **stochastic},
+        "l1-silu": {"activation": "silu", **wide},
+        "l1-relu": {"activation": "relu", **wide},
         "l2-tanh": {**small, **exact},
         "l2-linear": {"hidden_layer_sizes": (), "penalty": "l2", **exact},
         "l1-linear": {"hidden_layer_sizes": (), "penalty": "l1", **exact},
     }
     if n_rows < _FEW_ROWS:
-        del points["l1-silu"]
+        del points["l1-silu"], points["l1-relu"]
     return points

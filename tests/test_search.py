@@ -28,8 +28,8 @@ from skreg import (
     RegMLPClassifierCV,
     RegMLPRegressor,
     RegMLPRegressorCV,
-)
     _support,
+)
 from skreg.penalties import MCP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -401,7 +401,7 @@ def test_auto_races_and_is_reported(capsys):
     model = auto(refit="folds", cv=4, verbose=1).fit(X, y)
     race, table = model.race_, model.cv_results_
     assert race["n_rows"] == len(y)
-    assert len(race["params"]) == 4 and race["dropped"][2:].all()
+    assert len(race["params"]) == 5 and race["dropped"][3:].all()
     assert not race["dropped"][race["difference"].argmin()]
     is_linear = np.array([p["hidden_layer_sizes"] == () for p in table["params"]])
     assert np.isfinite(table["split0_test_score"]).all()
@@ -411,7 +411,7 @@ def test_auto_races_and_is_reported(capsys):
     assert np.isfinite(model.mean_scores_).all()
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("[CV] ") for line in lines)
-    assert sum("fold 1 of 4: 10 lambdas" in line for line in lines) == 4
+    assert sum("fold 1 of 4: 10 lambdas" in line for line in lines) == 5
     assert sum("dropped" in line for line in lines) == race["dropped"].sum()
 
 
@@ -444,13 +444,13 @@ def test_auto_on_many_rows_races_on_some(monkeypatch):
     X, y = blobs(180)
     model = auto(cv=3, refit="stack").fit(X, y)
     assert model.race_["n_rows"] == 90
-    assert len(model.race_["params"]) == 4
+    assert len(model.race_["params"]) == 5
     counts = {}
     for params in model.cv_results_["params"]:
         key = params["hidden_layer_sizes"], params["penalty"]
         counts[key] = counts.get(key, 0) + 1
     assert all(3 <= count <= 5 for count in counts.values())
-    assert len(counts) == 4 - model.race_["dropped"].sum()
+    assert len(counts) == 5 - model.race_["dropped"].sum()
     sizes = [n.t_ / n.n_iter_ for n in model.estimators_]
     assert min(sizes) == 120
 
@@ -473,13 +473,6 @@ def few_of_many(n=240, p=20, seed=0):
     return X, y
 
 
-@pytest.mark.parametrize("kind", ["values", "classes"])
-def test_at_most_k_inputs(kind):
-    X, y = few_of_many()
-    if kind == "classes":
-        y = np.where(y > 0, "yes", "no")
-    estimator = RegMLPClassifierCV if kind == "classes" else RegMLPRegressorCV
-    model = estimator((10,), max_features=2, cv=3, random_state=0).fit(X, y)
 def test_batches_of_a_selection_are_of_equal_size(monkeypatch):
     """401 rows are 5 batches of at most 81; a batch of the last row alone is noise."""
     seen, prepare = [], _support.prepare
@@ -496,6 +489,13 @@ def test_batches_of_a_selection_are_of_equal_size(monkeypatch):
     assert sorted(seen) == [(401, 81), (401, 81), (402, 81)]
 
 
+@pytest.mark.parametrize("kind", ["values", "classes"])
+def test_at_most_k_inputs(kind):
+    X, y = few_of_many()
+    if kind == "classes":
+        y = np.where(y > 0, "yes", "no")
+    estimator = RegMLPClassifierCV if kind == "classes" else RegMLPRegressorCV
+    model = estimator((10,), max_features=2, cv=3, random_state=0).fit(X, y)
     assert_array_equal(np.flatnonzero(model.selected_features_), [3, 7])
     assert model.score(X, y) > 0.9
     for network in model.estimators_:

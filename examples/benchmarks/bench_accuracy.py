@@ -423,7 +423,7 @@ class Stable:
         return self.search.predict(X[:, self.selected_features_])
 
 
-def synthetic_contenders(seed, quick):
+def synthetic_contenders(n_true, seed, quick):
     common = dict(activation="tanh", penalty="group_lasso", solver="lbfgs")
     common |= dict(max_iter=1000, random_state=seed)
     network = RegMLPRegressor((20,), **common)
@@ -431,6 +431,8 @@ def synthetic_contenders(seed, quick):
     contenders = {
         "skreg group lasso": RegMLPRegressorCV((20,), **common),
         "skreg 1-SE": RegMLPRegressorCV((20,), selection="1se", **common),
+        "skreg adaptive": RegMLPRegressorCV((20,), adaptive=1.0, **common),
+        "skreg max_features": RegMLPRegressorCV((20,), max_features=n_true, **common),
         "skreg stability": Stable(
             network, RegMLPRegressorCV((20,), **common), 5 if quick else 50
         ),
@@ -443,7 +445,7 @@ def synthetic_contenders(seed, quick):
 def measure_synthetic(label, seed, n_true, n_inputs, quick):
     """Return false share, power, inputs selected, error and seconds."""
     X, y, X_test, f_test = synthetic_rows(300, n_inputs, n_true, seed)
-    model = synthetic_contenders(seed, quick)[label]
+    model = synthetic_contenders(n_true, seed, quick)[label]
     seconds = timed_fit(model, X, y)
     kept = selected(model, n_inputs)
     error = root_mean_squared_error(f_test, np.ravel(model.predict(X_test)))
@@ -458,7 +460,7 @@ def synthetic(args, results):
     print(f"{'selected':>10}{'error':>8}{'seconds':>9}")
     for n_true, n_inputs in [(5, 40), (15, 60)]:
         name = f"{n_true} of {n_inputs}"
-        for label in args.contenders or synthetic_contenders(0, args.quick):
+        for label in args.contenders or synthetic_contenders(n_true, 0, args.quick):
             rows = [
                 results.of(
                     "synthetic",
