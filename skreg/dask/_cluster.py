@@ -201,12 +201,17 @@ class Watch:
     """
 
     def __init__(self, cluster):
-        self._cluster, self._last = cluster, time.monotonic()
+        self._cluster = cluster
+        self._last = self._next = time.monotonic()
 
     def look(self):
         """Raise ClusterError if there is no scheduler, or was no worker for long."""
         self._cluster.check()
+        begin = time.monotonic()
+        if begin < self._next:
+            return
         workers, now = self._cluster.workers().values(), time.monotonic()
+        self._next = now + 20 * (now - begin)  # the more workers, the less often
         if any(_can_work(worker) for worker in workers):
             self._last = now
         elif now - self._last > _patience():
