@@ -74,7 +74,8 @@ def _weights(name, doc):
                 f"{name}_ of {type(estimator).__name__} can be replaced once fit has "
                 "been called."
             )
-        estimator.fitted_ = replace(estimator.fitted_, **{name: list(values)})
+        new = {name: list(values), "null_value": None}  # no fit's any more
+        estimator.fitted_ = replace(estimator.fitted_, **new)
 
     return _attribute(lambda fitted: getattr(fitted, name), doc).setter(put)
 

@@ -14,6 +14,7 @@ from skreg._rows import Header
 from skreg._task import Classification, Regression, Task
 from skreg.losses import regression_loss
 
+ROUNDING = 1e-6  # relative difference of objectives that is no more
 # Epochs of which a stream of `partial_fit` calls keeps the curves.
 _LONGEST_STREAM = 10_000
 
@@ -82,6 +83,8 @@ class Fitted:
         What the solver needs to go on from here.
     rng : RandomState or None
         Random stream as the fit has left it.
+    null_value : float or None
+        Data term of the best constant on the training rows; None for streams.
     """
 
     task: Task
@@ -100,6 +103,7 @@ class Fitted:
     optimality: float | None = None
     state: OptimizerState | float | None = None
     rng: np.random.RandomState | None = None
+    null_value: float | None = None
 
     @property
     def dtype(self):
@@ -137,9 +141,19 @@ class Fitted:
 
     @property
     def is_constant(self):
-        """Whether no path of weights leads from an input to an output."""
+        """Whether the network predicts a constant.
+
+        No path of weights leads from an input to an output; or, of penalties without
+        exact zeros, both terms of the objective are those of weights 0, up to rounding.
+        """
         is_dense = all(W.all() for W in self.coefs)
-        return not (is_dense or _prune.fed_units(self.coefs)[-1].any())
+        if not (is_dense or _prune.fed_units(self.coefs)[-1].any()):
+            return True
+        if self.null_value is None:
+            return False
+        gain = abs(self.null_value - self.history.data_loss[-1])
+        penalty = self.history.penalty[-1]
+        return 0 < penalty and max(gain, penalty) <= ROUNDING * abs(self.null_value)
 
     @property
     def importances(self):

@@ -13,7 +13,13 @@ from skreg import _validation as validation
 from skreg._arrays import as_numpy
 from skreg._callbacks import Report, with_callbacks
 from skreg._engines import _device
-from skreg._fitted import _LONGEST_STREAM, Fitted, History, as_estimator
+from skreg._fitted import (
+    _LONGEST_STREAM,
+    ROUNDING,
+    Fitted,
+    History,
+    as_estimator,
+)
 from skreg._matrix import engine_matrix
 from skreg._network import Network
 from skreg._optimizers import Optimizer
@@ -39,7 +45,6 @@ NON_FINITE = (
 # often lie.
 _FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
 _MODERATE_WEIGHT = 100.0  # the most with which a network is not asked for its loss
-_WORSE = 1e-6  # relative difference of objectives that is more than rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +193,7 @@ class Training:
             optimality=result.optimality,
             state=result.state,
             rng=self.rng,
+            null_value=None if self.is_stream else self.problem.data.null_value,
         )
 
 
@@ -633,10 +639,7 @@ def warn_after(training, estimator, result, fitted, loss):
 
 
 def is_null_model(data, fitted):
-    """Whether a penalty has left nothing: the network predicts a constant.
-
-    No weights lead from an input to an output; or, of penalties without exact zeros,
-    both terms of the objective are those of weights 0, up to rounding.
+    """Whether a penalty has left nothing but a constant, with something to predict.
 
     Parameters
     ----------
@@ -649,12 +652,7 @@ def is_null_model(data, fitted):
     bool
         False where a constant predicts perfectly.
     """
-    null, penalty = abs(data.null_value), fitted.history.penalty[-1]
-    if not null > np.finfo(data.dtype).tiny:
-        return False
-    gain = abs(data.null_value - fitted.history.data_loss[-1])
-    is_constant = max(gain, penalty) <= _WORSE * null and penalty > 0
-    return is_constant or fitted.is_constant
+    return abs(data.null_value) > np.finfo(data.dtype).tiny and fitted.is_constant
 
 
 def loss_in_doubt(training, fitted):
@@ -681,7 +679,7 @@ def loss_in_doubt(training, fitted):
 def _level_of_a_constant(data):
     """Data loss above which a constant would be better; infinite if that is perfect."""
     tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
-    slack = _WORSE * abs(data.null_value)
+    slack = ROUNDING * abs(data.null_value)
     return data.null_value + slack if tells_something else np.inf
 
 

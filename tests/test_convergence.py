@@ -482,6 +482,20 @@ def test_a_constant_that_is_right_is_no_cause_for_a_warning(penalty, solver):
         model.fit(X, np.zeros(len(X)))
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_searches_that_choose_a_constant_say_so(penalty):
+    """Also where weights are not exactly 0."""
+    X, y = sample(RegMLPRegressor)
+    search = RegMLPRegressorCV(
+        4, penalty=penalty, solver="lbfgs", reg_lambdas=[1e8], cv=2, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="The choice, .* predicts a constant"):
+        search.fit(X, y)
+    assert search.fitted_.is_constant
+    search.coefs_ = [np.ones_like(W) for W in search.coefs_]
+    assert not search.fitted_.is_constant
+
+
 @pytest.mark.parametrize("sizes", [(), 4])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_paths_of_constants_say_so(sizes, solver):
