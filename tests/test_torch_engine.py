@@ -497,19 +497,19 @@ def grid_of_folds(case, network):
     return members[::2] + members[1::2]  # those of one order are not side by side
 
 
-def solve(case, network, members, optimizer="adam", data=None):
+def solve(case, network, members, optimizer="adam", data=None, n_epochs=N_EPOCHS):
     data = rows_of(case) if data is None else data
-    return solve_together(
-        settings_of(), optimizer_of(optimizer), data, network, members
-    )
+    settings = settings_of(max_iter=n_epochs)
+    return solve_together(settings, optimizer_of(optimizer), data, network, members)
 
 
 def test_networks_together_are_those_alone_bit_for_bit(one_thread):
     case = case_of("multiclass")
     network = network_of(case)
     members = grid_of_folds(case, network)
-    for member, result in zip(members, solve(case, network, members), strict=True):
-        [alone] = solve(case, network, [member])
+    results = solve(case, network, members, n_epochs=4)
+    for member, result in zip(members, results, strict=True):
+        [alone] = solve(case, network, [member], n_epochs=4)
         assert_array_equal(result.theta, alone.theta)
         assert result.history == alone.history
 
@@ -519,9 +519,9 @@ def test_networks_at_once_are_those_alone(optimizer, monkeypatch, one_thread):
     case = case_of("multiclass")
     network = network_of(case, "silu")
     members = grid_of_folds(case, network)
-    alone = solve(case, network, members, optimizer)
+    alone = solve(case, network, members, optimizer, n_epochs=4)
     monkeypatch.setattr(engine.TorchRows, "capacity", lambda *_: 10**6)
-    at_once = solve(case, network, members, optimizer)
+    at_once = solve(case, network, members, optimizer, n_epochs=4)
     for one, other in zip(alone, at_once, strict=True):
         assert_allclose(one.theta, other.theta, rtol=0, atol=1e-12)
         assert_array_equal(one.theta == 0, other.theta == 0)
@@ -551,7 +551,7 @@ def test_parts_shrink_until_they_fit(monkeypatch, one_thread):
     case = case_of("multiclass")
     network = network_of(case)
     members = grid_of_folds(case, network)
-    whole = solve(case, network, members)
+    whole = solve(case, network, members, n_epochs=4)
     sizes, networks = [], engine.TorchRows.networks
 
     def limited(self, network, optimizer, terms, *others):
@@ -562,7 +562,7 @@ def test_parts_shrink_until_they_fit(monkeypatch, one_thread):
 
     monkeypatch.setattr(engine.TorchRows, "networks", limited)
     monkeypatch.setattr(engine.TorchRows, "capacity", lambda *_: 10**6)
-    parts = solve(case, network, members)
+    parts = solve(case, network, members, n_epochs=4)
     assert sizes[0] == len(members) and 1 < max(sizes[-2:]) <= 5
     for one, other in zip(whole, parts, strict=True):
         assert_allclose(one.theta, other.theta, rtol=0, atol=1e-12)
