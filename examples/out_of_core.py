@@ -7,7 +7,11 @@ not fit, and train one network together: ``solver="lbfgs"`` needs one block at a
 each of them (the mini-batch solvers need all). Needs ``skreg[dask]``. More than the two
 workers may hold::
 
-    python examples/out_of_core.py --rows 6000000 --memory 450MB
+    python examples/out_of_core.py --rows 6000000
+
+Python and the libraries take some 300 MB of each worker. Dask writes blocks to disk
+from 70 % of the limit on, pauses a worker at 80 % and kills it at 95 %: leave room for
+a few blocks between these, by small files or partitions.
 """
 
 import argparse
@@ -22,7 +26,7 @@ from dask.distributed import Client, LocalCluster
 
 from skreg.dask import DaskRegMLPClassifier
 
-N_INPUTS, ROWS_PER_FILE = 40, 100_000
+N_INPUTS, ROWS_PER_FILE = 40, 50_000  # 8 MB
 
 
 def write_files(folder, n_rows):
@@ -36,10 +40,17 @@ def write_files(folder, n_rows):
         frame.to_parquet(folder / f"part{k:04d}.parquet")
 
 
+def bytes_on_disk(client):
+    """What the workers have written to disk, for want of memory."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(worker["metrics"]["spilled_bytes"]["disk"] for worker in workers)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--memory", default="600MB", help="limit of each worker")
+    parser.add_argument("--iterations", type=int, default=10)
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -61,13 +72,14 @@ def main():
             reg_lambda=0.01,
             activation="tanh",
             solver="lbfgs",
-            max_iter=20,
+            max_iter=options.iterations,
             random_state=0,
             verbose=1,
         )
         begin = time.perf_counter()
         model.fit(X, y)
         print(f"{model.n_iter_} iterations in {time.perf_counter() - begin:.0f} s")
+        print(f"workers keep {bytes_on_disk(client) / 1e6:.0f} MB on disk")
         print("inputs in use:", model.feature_names_in_[model.selected_features_])
         print(f"accuracy: {model.score(X, y):.3f}")
 
