@@ -177,7 +177,12 @@ class Cluster:
 
     def workers(self):
         """What the scheduler knows of each worker, by its address."""
-        return self.client.scheduler_info(n_workers=-1)["workers"]
+        for _ in range(_MOST_TRIES):
+            info = self.client.scheduler_info(n_workers=-1)
+            workers = info["workers"]
+            if len(workers) == info.get("n_workers", len(workers)):
+                break  # The client itself asks now and then for this without workers.
+        return workers
 
     def send(self, value):
         """A value as an argument of tasks: large ones are sent only once."""
