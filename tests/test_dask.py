@@ -901,6 +901,19 @@ def pause_all_workers(client):
     client.run(pause)
 
 
+def test_large_parameters_are_sent_again_after_a_death(client, monkeypatch):
+    def fail():
+        raise distributed.comm.CommClosedError("a worker died")
+
+    X, y, s = make_data("values")
+    quiet = DaskRegMLPRegressor((5,), client=client, **EXACT).fit(*chunked(X, y, s))
+    monkeypatch.setattr(_cluster, "_LARGE", 0)
+    before_call(monkeypatch, distributed.Client, "scatter", 3, fail)
+    model = DaskRegMLPRegressor((5,), client=client, **EXACT)
+    in_time(model.fit, *chunked(X, y, s))
+    np.testing.assert_array_equal(model.loss_curve_, quiet.loss_curve_)
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [(lose_all_workers, "all were lost"), (pause_all_workers, "want of memory")],

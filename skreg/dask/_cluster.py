@@ -189,7 +189,17 @@ class Cluster:
         if getattr(value, "nbytes", 0) < _LARGE:
             return value
         options = {"broadcast": True, "hash": False, "timeout": _patience() + 60}
-        return self._result(self.client.scatter(value, **options, asynchronous=True))
+        for n in range(_MOST_TRIES):
+            self.check()
+            try:
+                sent = self.client.scatter(value, **options, asynchronous=True)
+                return self._result(sent)
+            except OSError as error:  # a worker died meanwhile
+                last = str(error)
+                time.sleep(n)  # until the scheduler has noticed
+        raise ClusterError(
+            f"Nothing could be sent to the workers in {_MOST_TRIES} tries: {last}"
+        )
 
 
 def _patience():
