@@ -366,7 +366,8 @@ class SearchCV(BaseRegMLP):
         MetadataRouter
             Of this estimator, its splitter and its scorer.
         """
-        router = MetadataRouter(owner=self).add_self_request(self)
+        # Its name: scikit-learn 1.6 copies the owner, and with it a source of splits.
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="split")
         # An int or an iterator requests nothing, as KFold, and cannot be copied.
         splitter = self.cv if hasattr(self.cv, "split") else KFold()
