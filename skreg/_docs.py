@@ -300,7 +300,7 @@ _OWN_PARAMETERS = """\
 param_grid : None, "auto", dict or list of dict, default=None
     Parameters of the network to choose as well, with GridSearchCV's meaning: lists of
     values by name (``penalty__gamma`` included), each combination with its own path of
-    lambda. "auto": a portfolio of four networks with 10 lambdas each, in standard
+    lambda. "auto": a portfolio of five networks with 10 lambdas each, in standard
     units inside (see Notes); for prediction, best with ``refit="stack"``.
 reg_lambdas : int >= 2, array-like of float >= 0 or None, default=None
     The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
