@@ -368,10 +368,10 @@ RAW = {
     ),
     "diabetes": lambda: load_diabetes(return_X_y=True),
     "friedman": lambda: (lambda X, y: (X, 1e4 * y))(
-        *make_friedman1(100, random_state=0)
+        *make_friedman1(200, noise=1, random_state=0)
     ),
     "friedman far away": lambda: (lambda X, y: (X, y + 2000))(
-        *make_friedman1(100, random_state=0)
+        *make_friedman1(200, noise=1, random_state=0)
     ),
 }
 LEAST = {

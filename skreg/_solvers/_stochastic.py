@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from math import isfinite, isnan
+from math import isnan
 
 import numpy as np
 
@@ -14,11 +14,6 @@ from skreg._solvers._shuffling import shuffler
 
 # "adaptive" divides the learning rate by this, and stops below this rate.
 _ADAPTIVE_DIVISOR, _ADAPTIVE_LOWEST_RATE = 5.0, 1e-6
-
-
-def _is_finite(theta):
-    """Whether all entries are finite: so is their sum of squares, or it overflows."""
-    return isfinite(np.dot(theta, theta)) or bool(np.isfinite(theta).all())
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,7 @@ class Stochastic:
                 rates = self._rates(state, problem.data.n_rows)
                 data_loss = runner.run(order, rates, state.n_steps)
                 # The penalty may make weights that are NaN 0, but not what they cost.
-                diverged = isnan(data_loss) or not _is_finite(runner.theta)
+                diverged = isnan(data_loss) or not np.isfinite(runner.theta).all()
                 history["data_loss"].append(data_loss)
                 history["penalty"].append(penalty)
                 average = average_of(state.average, runner.theta, self.ema)
