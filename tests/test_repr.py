@@ -99,16 +99,22 @@ def shown():
     return {"path": path, "summary": search.fit(X, y).summary()}
 
 
+def _open_figures():
+    """Numbers of pyplot's figures; none where nobody has imported it."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return [] if pyplot is None else pyplot.get_fignums()
+
+
 @pytest.mark.parametrize("name", ["path", "summary"])
 def test_notebooks_show_a_picture_above_the_table(shown, name):
     image = pytest.importorskip("matplotlib.image")
+    figures = _open_figures()
     html = shown[name]._repr_html_()
     png = re.search(r'<img alt=".+?" src="data:image/png;base64,(.*?)">', html)
     pixels = image.imread(io.BytesIO(base64.b64decode(png[1])))
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 100
     assert html.index("<table>") >= png.end()
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()  # notebooks would show it again
+    assert _open_figures() == figures  # notebooks would show it again
 
 
 @pytest.mark.parametrize("name", ["path", "summary"])
