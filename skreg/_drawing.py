@@ -159,8 +159,8 @@ def score_name_of(estimator):
 def check(name, value, is_allowed, allowed):
     """Raise an error unless the value is allowed; one of a wrong type is not."""
     try:
-        is_fine = is_allowed(value)
-    except (TypeError, ValueError):
+        is_fine = bool(is_allowed(value))
+    except (TypeError, ValueError):  # ambiguous arrays as well
         is_fine = False
     if not is_fine:
         raise ValueError(f"`{name}` must be {allowed}; got {value!r}.")
@@ -170,7 +170,7 @@ def check_shape(name, values, shape):
     """Return values as a float array; None in `shape` stands for any length."""
     try:
         values = np.asarray(values, dtype=np.float64)
-    except OverflowError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` must be floats; got {values!r}.") from error
     fits = (length is None or length == n for length, n in zip(shape, values.shape))
     if values.ndim != len(shape) or not all(fits):

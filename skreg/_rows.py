@@ -295,6 +295,8 @@ class Source:
         user = X, y
         X, y, header = read_X_y(estimator, X, y)
         given = indexable(as_numpy(user[0]), as_numpy(user[1], "y"))
+        if sparse.issparse(y):  # labels, which splitters and scorers count by rows
+            y = given[1] = y.toarray()
         weights = read_weights(sample_weight, X.shape[0])
         return cls(header, y, weights, given, lambda task: Rows.of(task, X, y, weights))
 

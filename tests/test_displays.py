@@ -452,6 +452,8 @@ def test_validation_refuses_what_does_not_fit():
         LambdaValidationDisplay(np.c_[LAMBDAS, LAMBDAS], SCORES)
     with pytest.raises(ValueError, match="`reg_lambdas` must be floats"):
         LambdaValidationDisplay([1, 10**400], SCORES)
+    with pytest.raises(ValueError, match="`reg_lambdas` must be floats"):
+        LambdaValidationDisplay([1, object()], SCORES)
     with pytest.raises(ValueError, match=r"`scores` must have shape \(None, 3\)"):
         LambdaValidationDisplay(LAMBDAS, SCORES.T)
     with pytest.raises(ValueError, match=r"`std_error` must have shape \(3,\)"):
@@ -722,7 +724,7 @@ def test_penalties_refuse_what_does_not_fit():
 
 
 @pytest.mark.parametrize("name", ["reg_lambda", "step"])
-@pytest.mark.parametrize("value", [-1.0, np.nan, "1"])
+@pytest.mark.parametrize("value", [-1.0, np.nan, "1", np.ones(2)])
 def test_numbers_of_penalties_are_checked(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a finite float > 0; got"):
         PenaltyDisplay.from_penalties(**{name: value})

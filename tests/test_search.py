@@ -233,6 +233,22 @@ def test_a_group_lasso_that_keeps_all_inputs_or_none_is_told(
         assert f"keep {sizes[sizes > 0].min():.0f} of 20 inputs" in str(told[0].message)
 
 
+@pytest.mark.parametrize(
+    "kind", [sparse.csr_matrix, sparse.csr_array, sparse.coo_array]
+)
+@pytest.mark.parametrize("scoring", [None, "loss", "f1_macro"])
+def test_sparse_labels_are_those_of_an_array(kind, scoring):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    Y = (X[:, :3] + 0.3 * rng.normal(size=(60, 3)) > 0).astype(int)
+    options = {"solver": "lbfgs", "reg_lambdas": 3, "cv": 3, "random_state": 0}
+    search = RegMLPClassifierCV((3,), scoring=scoring, **options)
+    proba, scores = search.fit(X, Y).predict_proba(X), search.scores_
+    search.fit(X, kind(Y))
+    assert_array_equal(search.predict_proba(X), proba)
+    assert_array_equal(search.scores_, scores)
+
+
 # Folds kept --------------------------------------------------------------------------
 
 
