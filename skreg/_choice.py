@@ -98,9 +98,14 @@ class Plan:
         folds = [agreed_inputs([importances], max_features) for importances in found]
         return replace(self, inputs=every, inputs_of_folds=folds)
 
+    @property
+    def fits_all_rows(self):
+        """Whether a network of all rows is wanted."""
+        return self.refit in (True, 1)
+
     def trains_all_at_once(self, data):
         """Whether networks of all rows train together with those of the folds."""
-        is_wanted = self.refit in (True, 1) and not self.is_race
+        is_wanted = self.fits_all_rows and not self.is_race
         return data.is_at_once and is_wanted and self.inputs is None
 
     def run(self, calls):

@@ -35,7 +35,7 @@ def networks_of(choice, plan):
         return _networks_of_loo(choice, plan)
     data, folds = choice.best.data, mean_of_folds(choice, plan)
     attributes = {"folds_": folds, "fitted_": folds}
-    if plan.refit is True or plan.refit == 1:
+    if plan.fits_all_rows:
         path, fitted = path_of(choice, plan)
         attributes["fitted_"] = data.restored(fitted)
         attributes["path_"] = path.public(data)
@@ -83,11 +83,7 @@ def warn_of_no_selection(choice):
     selects = form is not None and form.groups is not None and form.groups.axis == 0
     if best.ratio is None or n_inputs < _MANY_INPUTS or not selects:
         return
-    sizes = [
-        np.mean([network.selected.sum() for network in best.networks(k)])
-        for k in range(len(best.reg_lambdas))
-        if not best.is_null(k)
-    ]
+    sizes = [n for k, n in enumerate(best.n_features) if not best.is_null(k)]
     if sizes and min(sizes) >= _NEARLY_ALL * n_inputs:
         warn(
             f"penalty={penalty!r} removes hardly any input: on all of its grid, "

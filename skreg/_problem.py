@@ -13,7 +13,7 @@ import numpy as np
 
 from skreg._coordinates import Coordinates
 from skreg._engines import DataTerm
-from skreg._engines._rules import PenaltySum, Term
+from skreg._engines._rules import PenaltySum, Term, form_of
 from skreg._network import Network
 from skreg.penalties import without_groups
 
@@ -181,25 +181,22 @@ class Composite:
         self.kinks = PenaltySum(kinks, slices)
         self.has_kink, self.has_smooth = bool(kinks), bool(smooth)
         self._sum = PenaltySum(terms, slices) if smooth else self.kinks
-        n_parameters, n_weights = (
-            problem.network.n_parameters,
-            problem.network.n_weights,
-        )
+        n_parameters = problem.network.n_parameters
         self.penalized = _mark(kinks, n_parameters)
-        is_smooth = _mark(smooth, n_parameters)
-        self.has_ridge = not self.has_kink and bool(is_smooth[:n_weights].all())
+        is_smooth = _mark(smooth, n_parameters)[: problem.network.n_weights]
+        self.has_ridge = not self.has_kink and bool(is_smooth.all())
 
         # What is known as data is done for all layers at once.
         self._ridge, self._concave = np.zeros(n_parameters), []
         for term in smooth:
-            form = term.penalty.form(term.lam, term.shape)
+            form = form_of(term)
             if form is None or form.ramp is not None:
                 self._concave.append(term)
             else:
                 term.of(self._ridge)[:] = form.l2
         self._signed, self._turning = np.zeros(n_parameters, dtype=bool), []
         for term in kinks:
-            form = term.penalty.form(term.lam, term.shape)
+            form = form_of(term)
             if form is None or form.groups is not None:
                 self._turning.append(term)
             else:

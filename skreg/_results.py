@@ -113,6 +113,24 @@ class Result:
         """Those of all folds at one lambda."""
         return [fold.networks[index] for fold in self.folds]
 
+    @property
+    def n_features(self):
+        """Mean number of inputs over the fitted folds, along the grid."""
+        return self._mean_size(lambda network: network.selected.sum())
+
+    @property
+    def n_units(self):
+        """Mean number of hidden units over the fitted folds, along the grid."""
+        return self._mean_size(lambda network: network.n_units)
+
+    def _mean_size(self, size):
+        return np.array(
+            [
+                np.mean([size(fold.networks[k]) for fold in self.fitted_folds])
+                for k in range(len(self.reg_lambdas))
+            ]
+        )
+
     def is_null(self, index):
         """Whether the networks of all folds predict a constant at one lambda."""
         return all(network.is_constant for network in self.networks(index))
@@ -259,8 +277,8 @@ def as_table(results):
         if kind == "test":
             ranks = rankdata(-np.where(np.isnan(mean), -np.inf, mean), method="min")
             table["rank_test_score"] = ranks.astype(np.int32)
-    table["n_features"] = _sizes(results, lambda network: network.selected.sum())
-    table["n_units"] = _sizes(results, lambda network: network.n_units)
+    for name in ("n_features", "n_units"):
+        table[name] = np.concatenate([getattr(result, name) for result in results])
     return table
 
 
@@ -276,14 +294,3 @@ def _param_column(params, name):
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return MaskedArray(column, mask=mask)
-
-
-def _sizes(results, size):
-    """Mean over the folds that were fitted."""
-    rows = []
-    for result in results:
-        rows += [
-            np.mean([size(fold.networks[k]) for fold in result.fitted_folds])
-            for k in range(len(result.reg_lambdas))
-        ]
-    return np.array(rows)

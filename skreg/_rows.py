@@ -164,7 +164,7 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
     """
     sample_weight = as_numpy(sample_weight, name)
     if isinstance(sample_weight, Real):
-        sample_weight = [sample_weight] * n_rows
+        sample_weight = np.full(n_rows, sample_weight)
     try:
         weights = check_array(
             sample_weight,

@@ -322,8 +322,7 @@ class SearchCV(BaseRegMLP):
             with_groups = " and groups" * (split_params.get("groups") is not None)
             raise ValueError(
                 f"The 'cv' parameter of {type(self).__name__} gives no splits of "
-                f"{n_rows} rows{with_groups}: "
-                f"{error} Got {self.cv!r}."
+                f"{n_rows} rows{with_groups}: {error} Got {self.cv!r}."
             ) from error
         if not splits or not is_fine:
             allowed = _ONE_SPLIT if not splits else "pairs of non-empty row indices"

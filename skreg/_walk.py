@@ -124,9 +124,8 @@ class Walk:
         if len(grid.values) == 1:  # there is no next fit to go on
             self._solver = self._full_solver
         fits = self._from_dense_to_sparse(grid, n_init, stop)
-        if self.is_exact:
-            if self.branches is not None:
-                Branches(self, fits, stop, self.branches).improve()
+        if self.is_exact and self.branches is not None:
+            Branches(self, fits, stop, self.branches).improve()
         if stop is not None:  # the way back may have emptied earlier networks as well
             few = [stop(self.coefs(fit)) for fit in fits]
             fits = fits[: few.index(True) + 1] if any(few) else fits

@@ -57,15 +57,14 @@ class PenaltySum:
     """
 
     def __init__(self, terms, slices, metric=None):
-        self._terms, self._slices = terms, slices
-        self._rule, self._others = compile_rule(terms, slices)
-        self._stepper, self._metric = self._rule, metric
+        self._terms, self._slices, self._metric = terms, slices, metric
         self._nothing = self._second = np.zeros(slices[-1].stop)
+        step = ()  # of plain gradient descent
         if metric is not None:
             # RMSProp whose statistics stay what they are: a step in a given metric.
-            code, hyper = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
-            self._stepper = compile_rule(terms, slices, code, hyper)[0]
+            step = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
             self._second = metric * metric
+        self._rule, self._others = compile_rule(terms, slices, *step)
 
     def in_metric(self, metric):
         """The same penalties with a prox in another metric."""
@@ -88,7 +87,7 @@ class PenaltySum:
         step : float
         """
         out, nothing = theta.copy(), self._nothing  # no gradient, no moments
-        _core.step(self._stepper, out, nothing.copy(), nothing, self._second, step, 1)
+        _core.step(self._rule, out, nothing.copy(), nothing, self._second, step, 1)
         for term in self._others:
             steps = step
             if self._metric is not None:
