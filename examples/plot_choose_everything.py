@@ -132,3 +132,4 @@ for part, (name, search) in zip(figure.subfigures(4, 1), searches.items()):
     part.suptitle(f"{title}, scikit-learn's default network {default:.3f}")
 
 figure.savefig(options.output, dpi=110)
+print(f"picture: {options.output}")

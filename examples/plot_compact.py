@@ -129,4 +129,6 @@ axes[2].spines[["top", "right"]].set_visible(False)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_compact.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

@@ -92,4 +92,6 @@ ax.legend(title="slope −λ", frameon=False, loc="upper left", bbox_to_anchor=(
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_compromise.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

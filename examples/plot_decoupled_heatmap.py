@@ -167,4 +167,6 @@ figure.legend(*ax.get_legend_handles_labels(), **legend)
 #    2019.
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_decoupled_heatmap.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

@@ -129,4 +129,6 @@ figure.suptitle(source)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_feature_selection.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

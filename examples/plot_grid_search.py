@@ -132,3 +132,4 @@ axes[0].set_ylabel("log loss, validation (dashed: training)")
 figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
 
 figure.savefig(options.output, dpi=150)
+print(f"picture: {options.output}")

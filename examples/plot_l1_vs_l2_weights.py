@@ -81,4 +81,6 @@ for name, network in networks.items():
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_l1_vs_l2_weights.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

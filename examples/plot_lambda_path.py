@@ -62,4 +62,6 @@ print(f"{len(kept)} of {X.shape[1]} inputs are left: {', '.join(kept)}")
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_lambda_path.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

@@ -67,4 +67,6 @@ assert (sgd.zero_steps[0] == 10).all()
 # The pictures are saved.
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_one_weight.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

@@ -70,4 +70,6 @@ print(f"best λ = {reg_lambdas[best]:.2g}, 1-SE λ = {display.reg_lambda:.2g}")
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_overfitting.png")
-display.figure_.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+display.figure_.savefig(output, dpi=120)
+print(f"picture: {output}")

@@ -44,4 +44,6 @@ for display in (single, group):
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_penalties.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")

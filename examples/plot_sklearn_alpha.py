@@ -89,4 +89,6 @@ ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, labelspacin
 # %%
 parser = argparse.ArgumentParser()
 parser.add_argument("--output", default="plot_sklearn_alpha.png")
-figure.savefig(parser.parse_known_args()[0].output, dpi=120)
+output = parser.parse_known_args()[0].output
+figure.savefig(output, dpi=120)
+print(f"picture: {output}")
