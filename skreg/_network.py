@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Network:
     def slices(self):
         """Where each W_l, then each b_l, lies in theta: 2 L slices."""
         sizes = [n_in * n_out for n_in, n_out in self.shapes] + list(self.units[1:])
-        ends = np.cumsum(sizes).tolist()
+        ends = accumulate(sizes)
         return tuple(slice(end - size, end) for size, end in zip(sizes, ends))
 
     @property

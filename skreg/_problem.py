@@ -129,9 +129,9 @@ class Problem:
             if lam[layer] > 0
         ]
 
-    def penalty(self, lam):
-        """Sum of the penalties at lam of shape (n_layers,), to be evaluated."""
-        return PenaltySum(self.terms(lam), self.network.slices)
+    def penalty(self, lam, modes=None):
+        """Sum of the penalties at lam of shape (n_layers,), as `terms` has them."""
+        return PenaltySum(self.terms(lam, modes), self.network.slices)
 
     def penalty_value(self, theta, lam):
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""

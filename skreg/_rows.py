@@ -255,6 +255,8 @@ class Rows:
     def weighted(self, task):
         """The rows with the class weights of a task."""
         weights = task.weights(self.targets, self.sample_weight)
+        if weights is self.weights is None:
+            return self
         return replace(self, weights=None if weights is None else moderate(weights))
 
     def balanced(self, task):

@@ -152,23 +152,25 @@ class Training:
         ValueError
             If there is no finite network.
         """
+        is_finite = np.isfinite(self._kept(result, monitor)).all()
         fitted = self.record(result, monitor)
-        is_finite = all(
-            np.isfinite(a).all() for a in (*fitted.coefs, *fitted.intercepts)
-        )
         if monitor.best_theta is None:
             is_finite &= result.status is not Status.NON_FINITE
-            is_finite &= bool(np.isfinite(fitted.history.objective[-1]))
+            is_finite &= np.isfinite(fitted.history.objective[-1])
         if not is_finite:
             raise ValueError(NON_FINITE)
         return fitted
 
+    def _kept(self, result, monitor):
+        """The theta to be kept, in the precision of fitted weights."""
+        theta = result.theta if monitor.best_theta is None else monitor.best_theta
+        return theta.astype(self.dtype, copy=False)
+
     def record(self, result, monitor):
         """The same, without a check that the network is finite."""
-        theta = result.theta if monitor.best_theta is None else monitor.best_theta
+        theta = self._kept(result, monitor)
         history = History(**result.history)
         objective = history.objective
-        theta = theta.astype(self.dtype, copy=False)
         network, previous = self.problem.network, self.previous
         if previous is not None:
             longest = _LONGEST_STREAM if self.is_stream else None
@@ -663,9 +665,9 @@ def loss_in_doubt(training, fitted):
     It vouches for moderate weights, unless the result is another network than the one
     that trained.
     """
-    data, theta = training.problem.data, fitted.theta()
     if isinstance(training.solver, Deterministic):
         return None
+    data, theta = training.problem.data, fitted.theta()
     is_good = training.is_stream or (
         training.solver.ema == 0
         and fitted.history.data_loss[-1] <= _level_of_a_constant(data)

@@ -17,7 +17,7 @@ from scipy import sparse, special
 
 from skreg import RegMLPClassifier
 from skreg._core import Data, Net, loss_gradient, loss_sum, raw_predictions, train
-from skreg._engines._rules import Term, compile_rule
+from skreg._engines._rules import PenaltySum, Term
 from skreg._matrix import engine_matrix
 from skreg._network import ACTIVATIONS, Network
 from skreg._optimizers import METHODS
@@ -933,8 +933,9 @@ def threaded_results(units, method, penalty, dtype, is_sparse, n_threads):
     blocks = zip(network.slices[: network.n_layers], network.shapes)
     terms = [Term(kind, 1e-3, mode, *block) for block in blocks if kind is not None]
     code, hyper = METHODS[method].code, (0.9, 0.9, 0.99, 1e-6)
-    rule, others = compile_rule(terms, network.slices, code, hyper)
-    assert not others
+    penalties = PenaltySum(terms, network.slices)
+    assert not penalties.others
+    rule = penalties.rule(code, hyper)
     theta = network.initial_theta(rng, dtype)
     net, scratch = cases.compile_network(
         network, 350, dtype, REGRESSION_LOSSES["huber"], units[-1]

@@ -338,11 +338,11 @@ def test_all_workers_have_the_same_bits(client, penalty):
     term = cluster_term(client, *make_data("values"))
     network, optimizer = Network((4, 3, 1), "tanh"), Optimizer("adam")
     theta = np.random.default_rng(0).standard_normal(network.n_parameters)
-    terms = Problem(term, network, (penalty, penalty)).terms(
+    penalties = Problem(term, network, (penalty, penalty)).penalty(
         [0.1, 0.1], ["proximal"] * 2
     )
     moments = {"first": np.zeros_like(theta), "second": np.zeros_like(theta)}
-    runner = term.epochs(network, optimizer, terms, theta, moments, 20)
+    runner = term.epochs(network, optimizer, penalties, theta, moments, 20)
     order = np.random.RandomState(0).permutation(term.row_order())
     loss = runner.run(order, np.full(15, 0.01), 0)
     assert len(runner.digests) == 2

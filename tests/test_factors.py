@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skreg import RegMLPRegressor
-from skreg._engines._rules import Term, compile_rule
+from skreg._engines._rules import PenaltySum, Term
 from skreg.penalties import (
     L1,
     L2,
@@ -82,7 +82,7 @@ def test_compiled_steps_are_those_of_the_methods(make, mode, solver, factors):
 @OVER
 def test_the_core_knows_factors(make):
     term = Term(make(factors=C), 0.1, "proximal", slice(0, 2 * P), (P, 2))
-    assert not compile_rule([term], [slice(0, 2 * P)])[1]
+    assert not PenaltySum([term], [slice(0, 2 * P)]).others
 
 
 @pytest.mark.parametrize("make", [L1, GroupLasso, SparseGroupLasso])

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from skreg import RegMLPClassifier, RegMLPRegressor
 from skreg._engines._compiled import CompiledRows
+from skreg._engines._rules import PenaltySum
 from skreg._network import ACTIVATIONS, Network
 from skreg._optimizers import Optimizer
 from skreg._solvers._result import Status
@@ -646,11 +647,14 @@ def test_a_runner_of_one_network_goes_on_and_back(one_thread):
     network = network_of(case)
     theta = start(network)[1]
     terms = terms_of(network, PENALTIES["l1"], "proximal")
+    penalties = PenaltySum(terms, network.slices)
     zeros = np.zeros_like(theta)
     data, optimizer = rows_of(case), optimizer_of("adam")
 
     def runner(theta, moments):
-        return data.epochs(network, optimizer, terms, theta, moments, BATCH_SIZE)
+        return data.epochs(
+            network, optimizer, penalties, theta, moments, BATCH_SIZE
+        )
 
     rates, order = np.full(4, 0.01), data.row_order()[::-1].copy()
     once = runner(theta, {"first": zeros, "second": zeros})

@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_classification, make_regression
 
 from skreg import RegMLPClassifier, RegMLPRegressor, _core
-from skreg._engines._rules import compile_rule
 from skreg._network import ACTIVATIONS, Network
 from skreg._optimizers import Optimizer
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
@@ -330,10 +329,9 @@ def core_rule(
     )
     settings = {k: v for k, v in SOLVERS[method].items() if k != "learning_rate_init"}
     optimizer = Optimizer.of(**settings)
-    terms = problem.terms(np.array(lam), (mode,) * network.n_layers)
-    rule, others = compile_rule(terms, network.slices, optimizer.code, optimizer.hyper)
-    assert not others
-    return rule
+    penalties = problem.penalty(np.array(lam), (mode,) * network.n_layers)
+    assert not penalties.others
+    return penalties.rule(optimizer.code, optimizer.hyper)
 
 
 def core_and_naive_steps(dtype, method, mode, layers, penalize_intercepts, n_steps=40):
@@ -750,13 +748,9 @@ def test_penalty_value_of_the_core_equals_the_python_methods(
         X, Y, None, network, loss, penalties, penalize_intercepts, dtype
     )
     optimizer = Optimizer.of("adam")
-    rule, others = compile_rule(
-        problem.terms(lam, (mode,) * 2),
-        network.slices,
-        optimizer.code,
-        optimizer.hyper,
-    )
-    assert not others
+    penalties = problem.penalty(lam, (mode,) * 2)
+    assert not penalties.others
+    rule = penalties.rule(optimizer.code, optimizer.hyper)
     theta = np.random.default_rng(0).normal(size=network.n_parameters).astype(dtype)
     theta[::7] = 0
     expected = sum(

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from skreg import _core
 from skreg._engines._compiled import _compile, block_rows
-from skreg._engines._rules import Term, compile_rule
+from skreg._engines._rules import PenaltySum, Term
 from skreg._network import Network
 from skreg._optimizers import METHODS
 from skreg.losses import CLASSIFICATION_LOSSES
@@ -69,7 +69,8 @@ class CoreSteps:
             for k in range(network.n_layers)
         ]
         hyper = (0.0, 0.9, 0.999, 1e-8)
-        self.rule, _ = compile_rule(decay, network.slices, METHODS["adam"].code, hyper)
+        penalties = PenaltySum(decay, network.slices)
+        self.rule = penalties.rule(METHODS["adam"].code, hyper)
         self.theta = network.initial_theta(np.random.RandomState(0), dtype)
         self.X, self.y = X, y
 

@@ -51,15 +51,15 @@ class DataTerm(Protocol):
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""
 
-    def epochs(self, network, optimizer, terms, theta, moments, batch_size):
+    def epochs(self, network, optimizer, penalties, theta, moments, batch_size):
         """Return an `EpochRunner` that starts from theta and moments.
 
         Parameters
         ----------
         network : Network
         optimizer : Optimizer
-        terms : list of Term
-            Penalties in their slots.
+        penalties : PenaltySum
+            In their slots.
         theta : ndarray of shape (n_parameters,)
         moments : dict of ndarray of shape (n_parameters,)
         batch_size : int

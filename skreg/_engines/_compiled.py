@@ -16,7 +16,6 @@ from skreg._core import (
     write_metric,
 )
 from skreg._engines._moments import target_spread, weighted_moments
-from skreg._engines._rules import compile_rule
 from skreg._matrix import engine_matrix
 from skreg._network import ACTIVATIONS, Network
 from skreg._threads import effective_n_threads
@@ -263,17 +262,17 @@ class CompiledRows:
         """Indices of the training rows, as they lie, for a shuffle; a copy."""
         return np.arange(self.n_rows) if self._rows is None else self._rows.copy()
 
-    def epochs(self, network, optimizer, terms, theta, moments, batch_size):
+    def epochs(self, network, optimizer, penalties, theta, moments, batch_size):
         """Return a `CompiledEpochs` that starts from theta and moments."""
         return CompiledEpochs(
-            self, network, optimizer, terms, theta, moments, batch_size
+            self, network, optimizer, penalties, theta, moments, batch_size
         )
 
 
 def mean_target(y, s, loss, n_outputs):
     """Weighted mean of the targets, or shares of the classes, of shape (n_outputs,)."""
     if loss.out_activation != "softmax":
-        return np.average(y, axis=0, weights=s)
+        return y.mean(axis=0) if s is None else np.average(y, axis=0, weights=s)
     counts = np.bincount(y[:, 0].astype(np.intp), s, n_outputs)
     return (counts / counts.sum()).astype(y.dtype)
 
@@ -290,13 +289,12 @@ class CompiledEpochs:
         Gradient that `step` takes, for those who compute it themselves.
     """
 
-    def __init__(self, rows, network, optimizer, terms, theta, moments, batch_size):
+    def __init__(self, rows, network, optimizer, penalties, theta, moments, batch_size):
         self._rows, self._optimizer = rows, optimizer
         self._batch_size = batch_size
         self._net, self._scratch, self._n_threads = rows._compile(network, batch_size)
-        self._rule, self._python_terms = compile_rule(
-            terms, network.slices, optimizer.code, optimizer.hyper
-        )
+        self._rule = penalties.rule(optimizer.code, optimizer.hyper)
+        self._python_terms = penalties.others
         self.theta = theta.copy()
         self.moments = {name: m.copy() for name, m in moments.items()}
         self.grad = np.empty_like(theta)

@@ -46,7 +46,7 @@ class Term(NamedTuple):
 class PenaltySum:
     """Sum of penalties, in the compiled core as far as it knows them.
 
-    Parameters
+    Attributes
     ----------
     terms : list of Term
     slices : list of slice
@@ -54,29 +54,52 @@ class PenaltySum:
     metric : ndarray of shape (n_parameters,) or None
         The diagonal M of the metric of `prox`, constant where a penalty cannot take
         another; None is 1.
+    others : list of Term
+        Those that the core does not know.
     """
 
     def __init__(self, terms, slices, metric=None):
-        self._terms, self._slices, self._metric = terms, slices, metric
+        self.terms, self.slices, self.metric = terms, slices, metric
+        *self._known, self.others = _known_to_core(terms, slices)
         self._nothing = self._second = np.zeros(slices[-1].stop)
         step = ()  # of plain gradient descent
         if metric is not None:
             # RMSProp whose statistics stay what they are: a step in a given metric.
             step = METHODS["rmsprop"].code, (0.0, 0.0, 1.0, 0.0)
             self._second = metric * metric
-        self._rule, self._others = compile_rule(terms, slices, *step)
+        self._rule = self.rule(*step)
+
+    def __reduce__(self):
+        """Pickle without what the core has made of it."""
+        return PenaltySum, (self.terms, self.slices, self.metric)
+
+    def rule(self, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
+        """Return the update of an optimizer with all penalties that the core knows.
+
+        Parameters
+        ----------
+        code : int, default=0
+            Of the optimizer's method; 0 is plain gradient descent.
+        hyper : sequence of 4 floats
+            See `skreg._core.Rule`.
+
+        Returns
+        -------
+        Rule
+        """
+        return Rule(code, hyper, *self._known)
 
     def in_metric(self, metric):
         """The same penalties with a prox in another metric."""
-        return PenaltySum(self._terms, self._slices, metric)
+        return PenaltySum(self.terms, self.slices, metric)
 
     def value(self, theta):
         """Value at theta."""
         value = self._rule.penalty_value(theta)
-        if not self._others:
+        if not self.others:
             return value
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging fit is seen
-            return value + sum(term.value(theta) for term in self._others)
+            return value + sum(term.value(theta) for term in self.others)
 
     def prox(self, theta, step):
         """Minimizer z of sum M (z - theta)^2 / (2 step) + sum at z, all terms proximal.
@@ -88,35 +111,17 @@ class PenaltySum:
         """
         out, nothing = theta.copy(), self._nothing  # no gradient, no moments
         _core.step(self._rule, out, nothing.copy(), nothing, self._second, step, 1)
-        for term in self._others:
+        for term in self.others:
             steps = step
-            if self._metric is not None:
-                steps = step / term.of(self._metric)
+            if self.metric is not None:
+                steps = step / term.of(self.metric)
                 steps = steps if term.penalty.has_metric_prox else float(steps[0, 0])
             out[term.where] = term.penalty.prox(term.of(theta), steps, term.lam).ravel()
         return out
 
 
-def compile_rule(terms, slices, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
-    """Hand terms to the compiled core, as far as it knows them.
-
-    Parameters
-    ----------
-    terms : iterable of Term
-    slices : list of slice
-        All blocks of theta, in order.
-    code : int, default=0
-        Of the optimizer's method; 0 is plain gradient descent.
-    hyper : sequence of 4 floats
-        See `skreg._core.Rule`.
-
-    Returns
-    -------
-    rule : Rule
-        Update with all penalties that are known to the core.
-    others : list of Term
-        Those that are not.
-    """
+def _known_to_core(terms, slices):
+    """Segments and groups of a `skreg._core.Rule`, and the terms that it cannot hold."""
     elementwise, groups, others = {}, [], []
     for term in terms:
         form = form_of(term)
@@ -138,7 +143,7 @@ def compile_rule(terms, slices, code=0, hyper=(0.0, 0.0, 0.0, 0.0)):
                 segments[-1][1] = stop
             else:
                 segments.append([start, stop, *known])
-    return Rule(code, hyper, segments, groups), others
+    return segments, groups, others
 
 
 def form_of(term):

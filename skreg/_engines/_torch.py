@@ -241,8 +241,9 @@ class TorchRows:
             X = X[torch.as_tensor(rows, device=self.device)]
         return predict_many(network, thetas, X, self.device)
 
-    def epochs(self, network, optimizer, terms, theta, moments, batch_size):
+    def epochs(self, network, optimizer, penalties, theta, moments, batch_size):
         """Return a runner of mini-batch epochs of one network, a `TorchEpochs`."""
+        terms = penalties.terms
         return TorchEpochs(self, network, optimizer, terms, theta, moments, batch_size)
 
     # Many networks -------------------------------------------------------------------

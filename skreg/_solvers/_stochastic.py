@@ -99,11 +99,11 @@ class Stochastic:
         if self.horizon is None and state.n_epochs:
             state = replace(state, n_epochs=0)
         n_rows = problem.data.n_rows
-        terms = problem.terms(lam, self.modes)
+        penalties = problem.penalty(lam, self.modes)
         runner = problem.data.epochs(
             problem.network,
             self.optimizer,
-            terms,
+            penalties,
             theta0,
             state.moments,
             self.batch_size,
@@ -112,16 +112,17 @@ class Stochastic:
         drawing = shuffler(rng, n_rows * self.max_iter)
         with drawing if shuffles else nullcontext() as shuffle:
             order = problem.data.row_order() if shuffles else None
-            return self._solve(problem, lam, runner, order, shuffle, monitor, state)
+            return self._solve(
+                problem, penalties, runner, order, shuffle, monitor, state
+            )
 
-    def _solve(self, problem, lam, runner, order, shuffle, monitor, state):
+    def _solve(self, problem, penalties, runner, order, shuffle, monitor, state):
         history = {"data_loss": [], "penalty": [], "validation_scores": []}
-        penalty_sum = problem.penalty(lam)
         status, n_iter = Status.MAX_ITER, 0
         runner.snapshot()  # of the last complete epoch
         try:
             while n_iter < self.max_iter:
-                penalty = penalty_sum.value(runner.theta)
+                penalty = penalties.value(runner.theta)
                 if shuffle:
                     shuffle(order)
                 rates = self._rates(state, problem.data.n_rows)

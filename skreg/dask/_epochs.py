@@ -56,7 +56,7 @@ def run_epoch(group, shards, numbers, settings, state, order, rates, n_steps):
     numbers : list of int
         Of the shards, among all.
     settings : dict
-        network, optimizer, terms, batch_size; n_rows and weight_sum of all shards.
+        network, optimizer, penalties, batch_size; n_rows and weight_sum of all shards.
     state : ndarray of shape (1 + n_moments, n_parameters)
         theta and the moments.
     order : ndarray of int or None
@@ -134,12 +134,12 @@ class ClusterEpochs:
         Of theta on each worker, after the last epoch.
     """
 
-    def __init__(self, term, network, optimizer, terms, theta, moments, batch_size):
+    def __init__(self, term, network, optimizer, penalties, theta, moments, batch_size):
         self._term = term
         self._settings = {
             "network": network,
             "optimizer": optimizer,
-            "terms": terms,
+            "penalties": penalties,
             "batch_size": batch_size,
             "moments": tuple(moments),
             "n_rows": term.n_rows,

@@ -313,10 +313,10 @@ class ClusterTerm:
         """What is shuffled to seed the orders of the rows of all shards."""
         return np.arange(_SEEDS)
 
-    def epochs(self, network, optimizer, terms, theta, moments, batch_size):
+    def epochs(self, network, optimizer, penalties, theta, moments, batch_size):
         """Return a `ClusterEpochs` that starts from theta and moments."""
         return ClusterEpochs(
-            self, network, optimizer, terms, theta, moments, batch_size
+            self, network, optimizer, penalties, theta, moments, batch_size
         )
 
 
