@@ -43,7 +43,7 @@ def spread_or_size(spread, mean):
 
 
 def _strengths(penalty, lam, shape):
-    """Strength of kinks and of squares in each row of a penalized matrix.
+    """Strength of norms and of squares in each row of a penalized matrix.
 
     Returns
     -------
@@ -246,43 +246,45 @@ class Standardized:
     def __init__(self, composite, coordinates):
         self._composite, self._coordinates = composite, coordinates
         self._scale = coordinates.scale
-        self.has_kink, self.penalized = composite.has_kink, composite.penalized
+        self.is_nonsmooth = composite.is_nonsmooth
+        self.penalized = composite.penalized
         self.has_ridge = composite.has_ridge
-        if self.has_kink:
+        if self.is_nonsmooth:
             # The metric of the prox, 1 where it is least.
             self._largest = float(self._scale[self.penalized].max())
             metric = np.ones_like(self._scale)
             relative = self._largest / self._scale[self.penalized]
             metric[self.penalized] = relative * relative
-            self._kinks, self._free = composite.kinks.in_metric(metric), ~self.penalized
+            self._nonsmooth = composite.nonsmooth.in_metric(metric)
+            self._free = ~self.penalized
 
     def smooth_value_grad(self, u):
         """Return the smooth part f and its gradient in u."""
         value, grad = self._composite.smooth_value_grad(self._coordinates.leave(u))
         return value, self._coordinates.to_gradient(grad)
 
-    def kink_value(self, u):
+    def nonsmooth_value(self, u):
         """Return h, which acts on what no shift changes."""
-        return self._composite.kink_value(self._scale * u)
+        return self._composite.nonsmooth_value(self._scale * u)
 
-    def kink_prox(self, u, step):
+    def prox(self, u, step):
         """Return the minimizer z of |z - u|^2 / (2 step) + h(D z)."""
         step = step * (self._largest * self._largest)  # a power of a float may raise
-        z = self._kinks.prox(self._scale * u, step)
+        z = self._nonsmooth.prox(self._scale * u, step)
         z /= self._scale
         np.copyto(z, u, where=self._free)  # without rounding
         return z
 
-    def kink_cross(self, u, candidate):
+    def cross(self, u, candidate):
         """Return the candidate with zeros for what passed a kink since u."""
         if self._composite.is_crossed_by_sign:
-            return self._composite.kink_cross(u, candidate)
+            return self._composite.cross(u, candidate)
         theta = self._scale * candidate
-        crossed = self._composite.kink_cross(self._scale * u, theta)
+        crossed = self._composite.cross(self._scale * u, theta)
         return np.where(crossed == theta, candidate, crossed / self._scale)
 
-    def penalty_value(self, u, kink):
-        """Return all penalties at u, where h is `kink`."""
+    def penalty_value(self, u, h):
+        """Return all penalties at u, where the nonsmooth part is h."""
         if not self._composite.has_smooth:
-            return kink
-        return self._composite.penalty_value(self._scale * u, kink)
+            return h
+        return self._composite.penalty_value(self._scale * u, h)

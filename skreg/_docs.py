@@ -95,7 +95,7 @@ decay_mode : {"auto", "coupled", "decoupled", "proximal"}, default="auto"
     optimizer's statistics. "decoupled": shrinks the weights by ``learning_rate *
     lambda`` outside the statistics (SGDW, AdamW; soft threshold for l1).
     "proximal": prox after the move, in the optimizer's metric, which gives exact
-    zeros. "auto": coupled for smooth penalties, proximal for those with a kink; both
+    zeros. "auto": coupled for smooth penalties, proximal for nonsmooth ones; both
     minimize J, decoupled does so only with plain SGD. With momentum mu, the fixed point
     of decoupled decay is the one of ``lambda * (1 - mu)``.
 penalize_intercepts : bool, default=False

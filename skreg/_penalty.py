@@ -128,14 +128,14 @@ class Penalty(DocumentationLinks, BaseEstimator):
             return self.value(W, lam), self.gradient(W, lam)
         return 0.0, np.zeros_like(cast(W)[0])
 
-    def kink(self, lam: float = 1.0) -> tuple["Penalty", float] | None:
+    def nonsmooth_part(self, lam: float = 1.0) -> tuple["Penalty", float] | None:
         """Return what `smooth_part` leaves out: None, or a penalty and its λ."""
         return None if self.is_smooth else (self, lam)
 
     def cross(self, W: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
         """Return the candidate with zeros for what passed a kink on the way from W.
 
-        A solver calls it on the penalty that `kink` returns.
+        A solver calls it on the penalty that `nonsmooth_part` returns.
         """
         return candidate
 

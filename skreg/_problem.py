@@ -142,7 +142,7 @@ class Problem:
         return self.data_value(theta) + self.penalty_value(theta, lam)
 
     def composite(self, lam):
-        """Split J into a smooth part and kinks, for a proximal quasi-Newton solver."""
+        """Split J into smooth and nonsmooth, for a proximal quasi-Newton solver."""
         return Composite(self, lam)
 
 
@@ -154,7 +154,7 @@ class Composite:
 
     Attributes
     ----------
-    has_kink : bool
+    is_nonsmooth : bool
         Whether h is there at all.
     has_ridge : bool
         Whether it is not, but all weights have a smooth penalty.
@@ -162,29 +162,29 @@ class Composite:
         Whether some penalty has a smooth part.
     penalized : ndarray of bool, shape (n_parameters,)
         The entries on which h acts.
-    kinks : PenaltySum
+    nonsmooth : PenaltySum
         h itself.
     is_crossed_by_sign : bool
-        Whether `kink_cross` depends on signs alone, not on the units of theta.
+        Whether `cross` depends on signs alone, not on the units of theta.
     """
 
     def __init__(self, problem, lam):
         self._problem = problem
         terms, slices = problem.terms(lam), problem.network.slices
-        kinks, smooth = [], []
+        nonsmooth, smooth = [], []
         for term in terms:
-            kink = term.penalty.kink(term.lam)
-            if kink is None or kink[0] is not term.penalty:
+            part = term.penalty.nonsmooth_part(term.lam)
+            if part is None or part[0] is not term.penalty:
                 smooth.append(term)
-            if kink is not None:
-                kinks.append(Term(*kink, "proximal", term.where, term.shape))
-        self.kinks = PenaltySum(kinks, slices)
-        self.has_kink, self.has_smooth = bool(kinks), bool(smooth)
-        self._sum = PenaltySum(terms, slices) if smooth else self.kinks
+            if part is not None:
+                nonsmooth.append(Term(*part, "proximal", term.where, term.shape))
+        self.nonsmooth = PenaltySum(nonsmooth, slices)
+        self.is_nonsmooth, self.has_smooth = bool(nonsmooth), bool(smooth)
+        self._sum = PenaltySum(terms, slices) if smooth else self.nonsmooth
         n_parameters = problem.network.n_parameters
-        self.penalized = _mark(kinks, n_parameters)
+        self.penalized = _mark(nonsmooth, n_parameters)
         is_smooth = _mark(smooth, n_parameters)[: problem.network.n_weights]
-        self.has_ridge = not self.has_kink and bool(is_smooth.all())
+        self.has_ridge = not self.is_nonsmooth and bool(is_smooth.all())
 
         # What is known as data is done for all layers at once.
         self._ridge, self._concave = np.zeros(n_parameters), []
@@ -195,7 +195,7 @@ class Composite:
             else:
                 term.of(self._ridge)[:] = form.l2
         self._signed, self._turning = np.zeros(n_parameters, dtype=bool), []
-        for term in kinks:
+        for term in nonsmooth:
             form = form_of(term)
             if form is None or form.groups is not None:
                 self._turning.append(term)
@@ -203,9 +203,9 @@ class Composite:
                 term.of(self._signed)[:] = np.greater(form.l1, 0)
         self.is_crossed_by_sign = not self._turning
 
-    def penalty_value(self, theta, kink):
-        """Return all penalties at theta, where h is `kink`."""
-        return self._sum.value(theta) if self.has_smooth else kink
+    def penalty_value(self, theta, h):
+        """Return all penalties at theta, where the nonsmooth part is h."""
+        return self._sum.value(theta) if self.has_smooth else h
 
     def smooth_value_grad(self, theta):
         """Return f(theta) and its gradient."""
@@ -220,15 +220,15 @@ class Composite:
             grad[term.where] += slope.ravel()
         return value, grad
 
-    def kink_value(self, theta):
+    def nonsmooth_value(self, theta):
         """Return h(theta)."""
-        return self.kinks.value(theta)
+        return self.nonsmooth.value(theta)
 
-    def kink_prox(self, theta, step):
+    def prox(self, theta, step):
         """Return the minimizer z of |z - theta|^2 / (2 step) + h(z)."""
-        return self.kinks.prox(theta, step)
+        return self.nonsmooth.prox(theta, step)
 
-    def kink_cross(self, theta, candidate):
+    def cross(self, theta, candidate):
         """Return the candidate with zeros for what passed a kink since theta."""
         crossed = self._signed & (np.sign(theta) * candidate < 0)
         out = np.where(crossed, 0.0, candidate)

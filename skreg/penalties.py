@@ -267,7 +267,7 @@ class ElasticNet(_L1Mixture):
         l2, share = self._parts(lam)[1]
         return l2.smooth_part(W, share)
 
-    def kink(self, lam=1.0):
+    def nonsmooth_part(self, lam=1.0):
         return None if self.is_smooth else self._parts(lam)[0]
 
     def lambda_max(self, G):
@@ -472,7 +472,8 @@ class _FoldedConcave(_BuiltIn):
     """λ|w| near zero, and constant from a saturation point on.
 
     In between the derivative falls linearly from λ at |w| = start to 0 at |w| = stop;
-    ramp(lam) returns these two. The smooth part is concave, the kink is λ Σ |w|.
+    ramp(lam) returns these two. The smooth part is concave, the
+    nonsmooth one λ Σ |w|.
     """
 
     is_separable = has_metric_prox = True
@@ -533,7 +534,7 @@ class _FoldedConcave(_BuiltIn):
             return tuple(np.minimum(point, _LARGEST) for point in ramp)
         return tuple(min(point, _LARGEST) for point in ramp)
 
-    def kink(self, lam=1.0):
+    def nonsmooth_part(self, lam=1.0):
         return L1(self.factors), lam
 
     def lambda_max(self, G):

@@ -157,10 +157,10 @@ def test_the_objective_and_its_gradient(activation, penalize_intercepts):
     assert_allclose(value, plain.smooth_value_grad(theta)[0], rtol=1e-13)
     differences = approx_fprime(u, lambda t: objective.smooth_value_grad(t)[0], 1e-6)
     assert_allclose(grad, differences, rtol=1e-3, atol=1e-4 * np.abs(grad).max())
-    kink = objective.kink_value(u)
-    assert_allclose(kink, plain.kink_value(theta), rtol=1e-13)
+    h = objective.nonsmooth_value(u)
+    assert_allclose(h, plain.nonsmooth_value(theta), rtol=1e-13)
     penalty = problem.penalty_value(theta, LAM)
-    assert_allclose(objective.penalty_value(u, kink), penalty, rtol=1e-13)
+    assert_allclose(objective.penalty_value(u, h), penalty, rtol=1e-13)
 
 
 class Halved(Penalty):
@@ -188,9 +188,9 @@ def test_the_prox_minimizes_in_the_solvers_metric(penalty, activation):
     step = 0.3
 
     def value(z):
-        return np.sum((z - u) ** 2) / (2 * step) + objective.kink_value(z)
+        return np.sum((z - u) ** 2) / (2 * step) + objective.nonsmooth_value(z)
 
-    z = objective.kink_prox(u, step)
+    z = objective.prox(u, step)
     assert_array_equal(z[~objective.penalized], u[~objective.penalized])
     rng = np.random.default_rng(2)
     for size in (1e-2, 1e-4):
@@ -206,7 +206,7 @@ def test_penalties_without_a_metric_prox_get_one_unit_per_matrix():
     reference, *_ = make(penalties=(L1(), L1()))
     coordinates = problem.coordinates()
     expected = Standardized(reference.composite(LAM), coordinates)
-    assert_allclose(objective.kink_prox(u, 0.3), expected.kink_prox(u, 0.3), rtol=1e-12)
+    assert_allclose(objective.prox(u, 0.3), expected.prox(u, 0.3), rtol=1e-12)
 
 
 def test_crossing_leaves_what_it_does_not_touch():
@@ -214,7 +214,7 @@ def test_crossing_leaves_what_it_does_not_touch():
     objective = Standardized(problem.composite(LAM), problem.coordinates())
     candidate = u.copy()
     candidate[[0, 13]] *= -1
-    crossed = objective.kink_cross(u, candidate)
+    crossed = objective.cross(u, candidate)
     assert_array_equal(np.flatnonzero(crossed != candidate), [0, 13])
     assert_array_equal(crossed[[0, 13]], 0)
 

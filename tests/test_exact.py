@@ -321,7 +321,7 @@ def test_the_objective_falls_and_is_what_it_says(name, activation, penalty):
 
 @pytest.mark.parametrize("name", ["diabetes", "cancer", "digits"])
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 5)], ids=str)
-def test_only_penalties_with_a_kink_make_zeros(name, hidden):
+def test_only_nonsmooth_penalties_make_zeros(name, hidden):
     X, y = data(name)
     X = X[:, X.std(axis=0) > 0]  # a constant zero would deserve a zero weight
     for penalty in ("l2", "none", "elasticnet"):

@@ -323,7 +323,7 @@ def sparse_group_root(G, r):
 
 
 # Penalty, and lambda_max by formula.
-KINKED = {
+NONSMOOTH = {
     "l1": ("l1", lambda G: np.abs(G).max()),
     "elasticnet": ("elasticnet", lambda G: np.abs(G).max() / L1_RATIO),
     "group_lasso": (
@@ -349,12 +349,12 @@ KINKED = {
 @pytest.mark.parametrize(
     "kind", ["squared_error", "several", "binary", "multiclass", "poisson", "gamma"]
 )
-@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("name", NONSMOOTH)
 @pytest.mark.filterwarnings("ignore:The network predicts a constant")
 def test_lambda_max_is_where_the_last_weight_vanishes(name, kind, weighted):
     X, y = design(), targets(kind)
     s = WEIGHTS if weighted else np.ones(N)
-    penalty, formula = KINKED[name]
+    penalty, formula = NONSMOOTH[name]
     lam = formula(at_intercept_only(X, y, s, kind))
     # At lambda_max itself, zero is optimal, but so are weights of the size of tol.
     some, null = (

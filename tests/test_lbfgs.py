@@ -76,7 +76,7 @@ class Objective:
         self.shapes = list(pairwise(units))
         self.n_weights = sum(n_in * n_out for n_in, n_out in self.shapes)
         self.size = self.n_weights + (sum(units[1:]) if intercept else 0)
-        self.has_kink = l1 > 0 or group > 0
+        self.is_nonsmooth = l1 > 0 or group > 0
         self.penalized = np.arange(self.size) < self.n_weights
         self.n_fun = 0
 
@@ -110,11 +110,11 @@ class Objective:
         w = theta[self.penalized]
         return value.mean() + self.l2 / 2 * (w @ w), grad
 
-    def kink_value(self, theta):
+    def nonsmooth_value(self, theta):
         rows = sum(np.linalg.norm(W, axis=1).sum() for W in self.split(theta)[0])
         return float(self.l1 * np.abs(theta[self.penalized]).sum() + self.group * rows)
 
-    def kink_prox(self, theta, step):
+    def prox(self, theta, step):
         z = theta.copy()
         for W in self.split(z)[0]:
             W -= np.clip(W, -step * self.l1, step * self.l1)
@@ -123,7 +123,7 @@ class Objective:
             W *= np.where(kept, 1 - step * self.group / np.where(kept, norm, 1), 0)
         return z
 
-    def kink_cross(self, theta, candidate):
+    def cross(self, theta, candidate):
         z = candidate.copy()
         for W, Z in zip(self.split(theta)[0], self.split(z)[0]):
             product = W * Z
@@ -133,7 +133,7 @@ class Objective:
         return z
 
     def value(self, theta):
-        return self.smooth_value_grad(theta)[0] + self.kink_value(theta)
+        return self.smooth_value_grad(theta)[0] + self.nonsmooth_value(theta)
 
     def violation(self, theta):
         """Largest entry of the least subgradient, for l1 or groups but not for both."""
@@ -319,7 +319,7 @@ def test_work_is_that_of_a_line_search_that_mostly_takes_full_steps(name):
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if "l2" in n or "ridge" in n])
-def test_without_a_kink_the_work_is_that_of_scipy(name):
+def test_without_a_nonsmooth_part_the_work_is_that_of_scipy(name):
     (X, Y), loss, penalties, _ = MODELS[name]
     objective = Objective(X, Y, loss, **penalties)
     start = np.zeros(objective.size)
@@ -417,13 +417,13 @@ def fista(objective, theta, n_iter):
         f, grad = objective.smooth_value_grad(z)
         step *= 1.1
         while True:
-            new = objective.kink_prox(z - step * grad, step)
+            new = objective.prox(z - step * grad, step)
             d = new - z
             value = objective.smooth_value_grad(new)[0]
             if value <= f + grad @ d + d @ d / (2 * step) or step < 1e-4:
                 break
             step /= 2
-        last, F = F, value + objective.kink_value(new)
+        last, F = F, value + objective.nonsmooth_value(new)
         momentum = 1.0 if F > last else momentum
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         z = new + (momentum - 1) / following * (new - theta)
@@ -480,7 +480,7 @@ def test_objective_never_increases(penalty, activation):
     assert [n for _, _, _, n in iterates] == list(range(1, len(F) + 1))
     assert_allclose([objective.value(args[0]) for args in iterates], F, rtol=1e-14)
     assert [h for _, _, h, _ in iterates] == [
-        objective.kink_value(args[0]) for args in iterates
+        objective.nonsmooth_value(args[0]) for args in iterates
     ]
     assert_array_equal(iterates[-1][0], result.theta)
 
@@ -720,19 +720,20 @@ class Constrained(Objective):
 
     def __init__(self, *args, project, known_to_cross, **kwargs):
         super().__init__(*args, **kwargs)
-        self.project, self.known_to_cross, self.has_kink = project, known_to_cross, True
+        self.project, self.known_to_cross = project, known_to_cross
+        self.is_nonsmooth = True
 
-    def kink_value(self, theta):
+    def nonsmooth_value(self, theta):
         w = theta[self.penalized]
         return 0.0 if np.abs(w - self.project(w)).max() <= 1e-12 else np.inf
 
-    def kink_prox(self, theta, step):
+    def prox(self, theta, step):
         z = theta.copy()
         z[self.penalized] = self.project(theta[self.penalized])
         return z
 
-    def kink_cross(self, theta, candidate):
-        return self.kink_prox(candidate, 0.0) if self.known_to_cross else candidate
+    def cross(self, theta, candidate):
+        return self.prox(candidate, 0.0) if self.known_to_cross else candidate
 
 
 @pytest.mark.parametrize("known_to_cross", [True, False])
@@ -754,10 +755,10 @@ def test_constraints(project, known_to_cross):
     )
     assert result.status is Status.CONVERGED
     assert result.n_iter < 100
-    assert all(np.isfinite(objective.kink_value(theta)) for theta, *_ in values)
+    assert all(np.isfinite(objective.nonsmooth_value(theta)) for theta, *_ in values)
     # The projected gradient step leads nowhere.
     grad = objective.smooth_value_grad(result.theta)[1]
-    moved = objective.kink_prox(result.theta - 0.1 * grad, 0.1)
+    moved = objective.prox(result.theta - 0.1 * grad, 0.1)
     assert_allclose(moved, result.theta, atol=1e-7)
     assert np.abs(grad).max() > 1e-2  # the constraint is active
 
@@ -766,14 +767,14 @@ def test_counting_penalty_ends_in_a_local_minimum():
     """L0: not convex, and its prox jumps."""
 
     class Count(Objective):
-        def kink_value(self, theta):
+        def nonsmooth_value(self, theta):
             return self.l1 * np.count_nonzero(theta[self.penalized])
 
-        def kink_prox(self, theta, step):
+        def prox(self, theta, step):
             small = self.penalized & (theta**2 <= 2 * step * self.l1)
             return np.where(small, 0.0, theta)
 
-        def kink_cross(self, theta, candidate):
+        def cross(self, theta, candidate):
             return candidate
 
     X, Y = correlated(200, 20, rho=0.3, seed=4)
@@ -790,18 +791,18 @@ def test_line_search_survives_a_rise_that_is_as_predicted():
     """Up to rounding, at an iterate that is itself above the lowest by rounding."""
 
     class Plateau:
-        has_kink, penalized = True, np.array([True])
+        is_nonsmooth, penalized = True, np.array([True])
 
         def smooth_value_grad(self, theta):
             return 0.0, np.array([1e-300])
 
-        def kink_value(self, theta):
+        def nonsmooth_value(self, theta):
             return 1.0 if theta[0] == 1 else 1 + 4 * EPS
 
-        def kink_prox(self, theta, step):
+        def prox(self, theta, step):
             return theta
 
-        def kink_cross(self, theta, candidate):
+        def cross(self, theta, candidate):
             return candidate
 
     run = _Run(Plateau(), np.ones(1), scale=None, n_pairs=5, is_longer=False)

@@ -454,22 +454,22 @@ def test_one_weight_of_size_five():
     assert_allclose(w["prox_l2"], 5 * (2 / 3) ** 10)
 
 
-# Smooth part, kink and crossing
+# Smooth and nonsmooth part, crossing
 
 
 @over(ALL)
-def test_smooth_part_and_kink_sum_to_the_penalty(penalty):
+def test_smooth_and_nonsmooth_part_sum_to_the_penalty(penalty):
     for W, _ in draws():
         smooth, gradient = penalty.smooth_part(W, LAM)
-        kink = penalty.kink(LAM)
-        rest = kink[0].value(W, kink[1]) if kink else 0.0
-        slope = kink[0].gradient(W, kink[1]) if kink else 0.0
+        part = penalty.nonsmooth_part(LAM)
+        rest = part[0].value(W, part[1]) if part else 0.0
+        slope = part[0].gradient(W, part[1]) if part else 0.0
         assert_allclose(smooth + rest, penalty.value(W, LAM), rtol=1e-13)
         assert_allclose(gradient + slope, penalty.gradient(W, LAM), atol=1e-14)
-        assert (kink is None) == penalty.is_smooth
-        if kink:
-            assert kink[0].kink(kink[1]) == kink
-            assert kink[0].is_convex
+        assert (part is None) == penalty.is_smooth
+        if part:
+            assert part[0].nonsmooth_part(part[1]) == part
+            assert part[0].is_convex
 
 
 @over(ALL)
@@ -488,15 +488,15 @@ def test_smooth_part_has_a_continuous_gradient(penalty):
     assert_allclose(slopes, gradient[:2000], atol=1e-3)
 
 
-def test_kinks():
-    assert L2().kink(3.0) is None
-    kink, lam = ElasticNet(l1_ratio=0.25).kink(2.0)
-    assert isinstance(kink, L1) and lam == 0.5
+def test_nonsmooth_parts():
+    assert L2().nonsmooth_part(3.0) is None
+    part, lam = ElasticNet(l1_ratio=0.25).nonsmooth_part(2.0)
+    assert isinstance(part, L1) and lam == 0.5
     for penalty in FOLDED:
-        kink, lam = penalty.kink(2.0)
-        assert isinstance(kink, L1) and lam == 2.0
+        part, lam = penalty.nonsmooth_part(2.0)
+        assert isinstance(part, L1) and lam == 2.0
     for penalty in [L1(), *GROUPS, *SPARSE_GROUPS]:
-        assert penalty.kink(2.0) == (penalty, 2.0)
+        assert penalty.nonsmooth_part(2.0) == (penalty, 2.0)
 
 
 def test_cross():
@@ -534,7 +534,7 @@ def test_lambda_max_is_where_zero_becomes_optimal(penalty):
         assert penalty.prox(-step * G, step, lam * (1 - 1e-3)).any()
 
 
-def test_lambda_max_without_a_kink():
+def test_lambda_max_of_smooth_penalties():
     G = np.ones(SHAPE)
     for penalty in SMOOTH:
         assert penalty.lambda_max(G) == np.inf
@@ -816,7 +816,7 @@ def test_rows_of_factor_zero_are_never_penalized(penalty):
     free = np.array([label == "b" for label in LABELS])
     factored = with_factors(penalty, np.where(free, 0.0, FACTORS))
     factored.validate(SHAPE)
-    kink = factored.kink(LAM)
+    part = factored.nonsmooth_part(LAM)
     for W, metric in draws():
         kept = np.where(free[:, None], 0.0, W)
         assert_allclose(factored.value(W, LAM), factored.value(kept, LAM), rtol=1e-14)
@@ -826,8 +826,8 @@ def test_rows_of_factor_zero_are_never_penalized(penalty):
             assert_array_equal(factored.prox(W, step, LAM)[free], W[free])
             if penalty.has_shrink:
                 assert_array_equal(factored.shrink(W, step, LAM)[free], W[free])
-        if kink is not None:
-            assert_array_equal(kink[0].cross(W, -W)[free], -W[free])
+        if part is not None:
+            assert_array_equal(part[0].cross(W, -W)[free], -W[free])
         assert factored.lambda_max(W) == factored.lambda_max(kept)
     everything = with_factors(penalty, np.zeros(6))
     assert everything.value(W, 1e300) == 0
@@ -977,7 +977,7 @@ def test_own_penalty_needs_value_and_prox_only():
     box = clone(Box(bound=0.5))
     box.validate(SHAPE)
     assert not (box.is_smooth or box.has_gradient or box.has_shrink)
-    assert box.kink(LAM) == (box, LAM)
+    assert box.nonsmooth_part(LAM) == (box, LAM)
     value, gradient = box.smooth_part(W, LAM)
     assert value == 0
     assert_array_equal(gradient, np.zeros(SHAPE))
@@ -996,7 +996,7 @@ def test_own_smooth_penalty_joins_the_data_term():
             return 4 * lam * W**3
 
     W, _ = next(draws())
-    assert Quartic().kink(LAM) is None
+    assert Quartic().nonsmooth_part(LAM) is None
     value, gradient = Quartic().smooth_part(W, LAM)
     assert value == Quartic().value(W, LAM)
     assert_array_equal(gradient, Quartic().gradient(W, LAM))

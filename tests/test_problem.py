@@ -50,10 +50,10 @@ PENALTIES = {
     "mixed": (GroupLasso(), L2()),
     "mixed with a concave part": (MCP(gamma=2.0), ElasticNet(0.5)),
 }
-KINKED = [
+NONSMOOTH = [
     name
     for name, penalties in PENALTIES.items()
-    if any(p is not None and p.kink() is not None for p in penalties)
+    if any(p is not None and p.nonsmooth_part() is not None for p in penalties)
 ]
 
 
@@ -273,7 +273,7 @@ def test_intercepts_join_no_labeled_group():
     assert_allclose(problem.penalty_value(theta, LAM), expected, rtol=1e-14)
 
 
-# The split J = smooth + kink ---------------------------------------------------------
+# The split J = smooth + nonsmooth ----------------------------------------------------
 
 INTERCEPTS = pytest.mark.parametrize("intercepts", [False, True])
 
@@ -289,15 +289,15 @@ def smooth_value(composite):
 
 @INTERCEPTS
 @over_penalties()
-def test_smooth_part_plus_kinks_is_the_objective(name, intercepts):
+def test_smooth_part_plus_nonsmooth_part_is_the_objective(name, intercepts):
     problem, composite = split(name, intercepts)
     for scale in (0, 0.3, 1, 10):
         theta = scale * theta_at()
-        kink = composite.kink_value(theta)
-        total = composite.smooth_value_grad(theta)[0] + kink
+        h = composite.nonsmooth_value(theta)
+        total = composite.smooth_value_grad(theta)[0] + h
         assert_allclose(total, problem.value(theta, LAM), rtol=1e-13)
         penalty = problem.penalty_value(theta, LAM)
-        assert_allclose(composite.penalty_value(theta, kink), penalty, rtol=1e-13)
+        assert_allclose(composite.penalty_value(theta, h), penalty, rtol=1e-13)
 
 
 @INTERCEPTS
@@ -319,12 +319,12 @@ def test_smooth_part_has_a_gradient_at_zero_weights(name):
 
 
 @over_penalties()
-def test_kinks_are_there_where_a_penalty_has_one(name):
+def test_a_nonsmooth_part_is_there_where_a_penalty_has_one(name):
     composite = split(name)[1]
-    assert composite.has_kink == (name in KINKED)
+    assert composite.is_nonsmooth == (name in NONSMOOTH)
     for layer, penalty in enumerate(PENALTIES[name]):
-        kinked = penalty is not None and penalty.kink() is not None
-        assert (composite.penalized[NETWORK.slices[layer]] == kinked).all()
+        is_nonsmooth = penalty is not None and penalty.nonsmooth_part() is not None
+        assert (composite.penalized[NETWORK.slices[layer]] == is_nonsmooth).all()
     assert not composite.penalized[NETWORK.n_weights :].any()
 
 
@@ -344,12 +344,12 @@ def test_penalized_entries_include_intercepts_where_asked_for():
 
 
 def expected_blockwise(problem, composite, theta, function):
-    """Apply function(penalty, lam, slice, shape) to each kink; the rest as in theta."""
+    """Apply function(penalty, lam, slice, shape) to each part; the rest as in theta."""
     out = theta.copy()
     for layer, penalty, s, shape in problem.blocks():
         if composite.penalized[s].any():
-            kink, lam = penalty.kink(LAM[layer])
-            out[s] = function(kink, lam, s, shape).ravel()
+            part, lam = penalty.nonsmooth_part(LAM[layer])
+            out[s] = function(part, lam, s, shape).ravel()
     return out
 
 
@@ -363,9 +363,9 @@ def test_prox_acts_block_by_block_and_leaves_the_rest(name, intercepts):
         problem,
         composite,
         theta,
-        lambda kink, lam, s, shape: kink.prox(theta[s].reshape(shape), step, lam),
+        lambda part, lam, s, shape: part.prox(theta[s].reshape(shape), step, lam),
     )
-    z = composite.kink_prox(theta, step)
+    z = composite.prox(theta, step)
     assert_allclose(z, expected, rtol=1e-14)
     assert_array_equal(z == 0, expected == 0)
     assert_array_equal(theta, before)
@@ -373,13 +373,13 @@ def test_prox_acts_block_by_block_and_leaves_the_rest(name, intercepts):
     assert_array_equal(z[free], theta[free])
 
 
-@over_penalties(KINKED)
-def test_prox_minimizes_distance_plus_kinks(name):
+@over_penalties(NONSMOOTH)
+def test_prox_minimizes_distance_plus_nonsmooth_part(name):
     composite, theta, step = split(name)[1], theta_at(), 0.4
-    z = composite.kink_prox(theta, step)
+    z = composite.prox(theta, step)
 
     def moreau(u):
-        return ((u - theta) ** 2).sum() / (2 * step) + composite.kink_value(u)
+        return ((u - theta) ** 2).sum() / (2 * step) + composite.nonsmooth_value(u)
 
     rng = np.random.default_rng(0)
     for size in (1e-4, 1e-2, 1):
@@ -387,10 +387,10 @@ def test_prox_minimizes_distance_plus_kinks(name):
             assert moreau(z + size * rng.normal(size=z.size)) > moreau(z)
 
 
-@over_penalties(KINKED)
+@over_penalties(NONSMOOTH)
 def test_a_strong_prox_makes_exact_zeros_of_all_penalized_weights(name):
     composite, theta = split(name)[1], theta_at()
-    z = composite.kink_prox(theta, 1e3)
+    z = composite.prox(theta, 1e3)
     assert not z[composite.penalized].any()
     assert_array_equal(z[~composite.penalized], theta[~composite.penalized])
 
@@ -406,11 +406,11 @@ def test_cross_acts_block_by_block_and_leaves_the_rest(name, intercepts):
         problem,
         composite,
         candidate,
-        lambda kink, lam, s, shape: kink.cross(
+        lambda part, lam, s, shape: part.cross(
             theta[s].reshape(shape), candidate[s].reshape(shape)
         ),
     )
-    crossed = composite.kink_cross(theta, candidate)
+    crossed = composite.cross(theta, candidate)
     assert_array_equal(crossed, expected)
     assert_array_equal(candidate, before)
     assert_array_equal(crossed[~composite.penalized], before[~composite.penalized])
@@ -418,17 +418,17 @@ def test_cross_acts_block_by_block_and_leaves_the_rest(name, intercepts):
 
 def test_cross_stops_at_zero_where_a_sign_changes():
     composite, theta = split("first layer")[1], theta_at()
-    crossed = composite.kink_cross(theta, -theta)
+    crossed = composite.cross(theta, -theta)
     assert not crossed[:12].any()
     assert_array_equal(crossed[12:], -theta[12:])
 
 
-@over_penalties(KINKED)
-def test_nothing_has_a_kink_at_lambda_zero(name):
+@over_penalties(NONSMOOTH)
+def test_nothing_is_nonsmooth_at_lambda_zero(name):
     composite, theta = split(name, lam=np.zeros(2))[1], theta_at()
-    assert not composite.has_kink
+    assert not composite.is_nonsmooth
     assert not composite.penalized.any()
-    assert_array_equal(composite.kink_cross(theta, -theta), -theta)
+    assert_array_equal(composite.cross(theta, -theta), -theta)
     assert composite.penalty_value(theta, 0.0) == 0
 
 
@@ -437,4 +437,4 @@ def test_a_layer_of_lambda_zero_is_free(name):
     composite, theta = split(name, lam=np.array([0.0, 0.7]))[1], theta_at()
     assert not composite.penalized[:12].any()
     assert composite.penalized[12:20].all()
-    assert_array_equal(composite.kink_cross(theta, -theta)[:12], -theta[:12])
+    assert_array_equal(composite.cross(theta, -theta)[:12], -theta[:12])

@@ -652,9 +652,7 @@ def test_a_runner_of_one_network_goes_on_and_back(one_thread):
     data, optimizer = rows_of(case), optimizer_of("adam")
 
     def runner(theta, moments):
-        return data.epochs(
-            network, optimizer, penalties, theta, moments, BATCH_SIZE
-        )
+        return data.epochs(network, optimizer, penalties, theta, moments, BATCH_SIZE)
 
     rates, order = np.full(4, 0.01), data.row_order()[::-1].copy()
     once = runner(theta, {"first": zeros, "second": zeros})

@@ -56,7 +56,7 @@ SOLVER = [
     (Stopping, "_is_exhausted", lambda *_: False, "exhaustion", "no end by precision"),
     (deterministic, "_n_pairs", lambda *_: 10, "_n_pairs", "a memory of 10 pairs"),
     (deterministic, "_n_pairs", lambda *_: 50, "_n_pairs", "a memory of 50 pairs"),
-    (Standardized, "kink_cross", lambda *a: a[-1], "kink_cross", "no stop at 0"),
+    (Standardized, "cross", lambda *a: a[-1], "cross", "no stop at 0"),
 ]
 PATH = [
     (*setting(Walk, "ends", flat=0.0), "fits do not end where J is flat"),

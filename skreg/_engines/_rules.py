@@ -121,7 +121,7 @@ class PenaltySum:
 
 
 def _known_to_core(terms, slices):
-    """Segments and groups of a `skreg._core.Rule`, and the terms that it cannot hold."""
+    """Segments and groups of a `skreg._core.Rule`, and the terms that do not fit."""
     elementwise, groups, others = {}, [], []
     for term in terms:
         form = form_of(term)

@@ -22,7 +22,7 @@ def resolve_decay_mode(decay_mode, penalty, solver):
     ----------
     decay_mode : {"auto", "coupled", "decoupled", "proximal"}
         "auto" takes the mode in which lambda has its canonical meaning: coupled for
-        smooth penalties, proximal for those with a kink.
+        smooth penalties, proximal for nonsmooth ones.
     penalty : Penalty or None
     solver : {"sgd", "rmsprop", "adam", "lbfgs"}
 

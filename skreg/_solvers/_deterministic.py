@@ -13,20 +13,20 @@ from skreg._solvers._stopping import Stopping
 # plateaus, but each is read twice per iteration: as many as take about half the time of
 # an evaluation, which is one per 12 rows if they fit the third cache, and one per 32
 # beyond; at least as many as fit the second; fewer where they would fill the memory.
-# With kinks half as many: their inner products change with the zeros, and older pairs
-# help less.
+# Half as many for a nonsmooth penalty: their inner products change with the
+# zeros, and older pairs help less.
 _ROWS_PER_PAIR, _ROWS_PER_FAR_PAIR = 12, 32
 _FEWEST_PAIRS, _MOST_PAIRS, _PAIRS_OF_HUGE = 40, 400, 10
 _SECOND_CACHE, _THIRD_CACHE, _MEMORY = 2**16, 2**20, 2**24  # pairs of entries
 
 
-def _n_pairs(n_rows, n_parameters, has_kink):
+def _n_pairs(n_rows, n_parameters, is_nonsmooth):
     second, third, memory = (
         size // n_parameters for size in (_SECOND_CACHE, _THIRD_CACHE, _MEMORY)
     )
     near, far = min(n_rows // _ROWS_PER_PAIR, third), n_rows // _ROWS_PER_FAR_PAIR
     n_pairs = min(max(near, far, second, _FEWEST_PAIRS), _MOST_PAIRS)
-    n_pairs //= 2 if has_kink else 1
+    n_pairs //= 2 if is_nonsmooth else 1
     return max(min(n_pairs, memory), _PAIRS_OF_HUGE)
 
 
@@ -65,9 +65,9 @@ class Deterministic:
         complete = start = coordinates.enter(theta0)
         n_complete = 0
 
-        def record(theta, value, kink, n_iter):
+        def record(theta, value, h, n_iter):
             nonlocal complete, n_complete
-            penalty = objective.penalty_value(theta, kink)
+            penalty = objective.penalty_value(theta, h)
             history["data_loss"].append(value - penalty)
             history["penalty"].append(penalty)
             original = coordinates.leave(theta) if monitor.reads_theta else None
@@ -86,7 +86,7 @@ class Deterministic:
                 else problem.gradient_unit(theta0, coordinates)
             ),
             memory=min(
-                _n_pairs(problem.data.n_rows, theta0.size, objective.has_kink),
+                _n_pairs(problem.data.n_rows, theta0.size, objective.is_nonsmooth),
                 self.stopping.max_iter,
             ),
             longer=objective.has_ridge,

@@ -73,25 +73,25 @@ class CompositeObjective(Protocol):
 
     Attributes
     ----------
-    has_kink : bool
+    is_nonsmooth : bool
         Whether h is there. If not, the solver uses `smooth_value_grad` alone.
     penalized : ndarray of bool
         The entries of theta on which h acts.
     """
 
-    has_kink: bool
+    is_nonsmooth: bool
     penalized: np.ndarray
 
     def smooth_value_grad(self, theta):
         """Return f and its gradient, perhaps in a buffer that the next call reuses."""
 
-    def kink_value(self, theta):
+    def nonsmooth_value(self, theta):
         """Return h, which is inf outside of constraints."""
 
-    def kink_prox(self, theta, step):
+    def prox(self, theta, step):
         """Return the minimizer z of ‖z − theta‖² / (2 step) + h(z)."""
 
-    def kink_cross(self, theta, candidate):
+    def cross(self, theta, candidate):
         """Return the candidate with zeros for what passed a kink on the way from theta.
 
         Where h is a constraint, return its projection.
@@ -104,7 +104,7 @@ class _Point:
 
     theta: np.ndarray
     value: float = inf
-    kink: float = inf
+    nonsmooth: float = inf
     grad: np.ndarray | None = None
     steepest: float = 0.0  # largest entry of the gradient
 
@@ -135,12 +135,12 @@ class _Run:
             theta0.size, n_pairs, self.settings.least_cosine, is_longer
         )
         self.n_fun = 0
-        if objective.has_kink:
+        if objective.is_nonsmooth:
             self.free = ~objective.penalized
-            self.kinked = np.flatnonzero(objective.penalized)
-            if objective.kink_value(theta0) == inf:
-                theta0 = objective.kink_prox(theta0, EPS)
-        self.point = self.evaluate(theta0, self.kink_value(theta0))
+            self.penalized = np.flatnonzero(objective.penalized)
+            if objective.nonsmooth_value(theta0) == inf:
+                theta0 = objective.prox(theta0, EPS)
+        self.point = self.evaluate(theta0, self.nonsmooth_value(theta0))
         self.values, self.residuals = [self.point.value], []
         self.lowest = self.point.value
         self.scale = scale or self.point.steepest or 1.0
@@ -150,26 +150,27 @@ class _Run:
         """What a difference of two values of F may be wrong by."""
         return ROUNDING * abs(self.lowest)
 
-    def kink_value(self, theta):
-        return self.objective.kink_value(theta) if self.objective.has_kink else 0.0
+    def nonsmooth_value(self, theta):
+        objective = self.objective
+        return objective.nonsmooth_value(theta) if objective.is_nonsmooth else 0.0
 
-    def evaluate(self, theta, kink):
-        """Return the point at theta, where h is `kink`."""
-        if not isfinite(kink):
+    def evaluate(self, theta, h):
+        """Return the point at theta, where the nonsmooth part is h."""
+        if not isfinite(h):
             return _Point(theta)
         self.n_fun += 1
         smooth, grad = self.objective.smooth_value_grad(theta)
-        value, steepest = float(smooth) + kink, float(np.abs(grad).max())
+        value, steepest = float(smooth) + h, float(np.abs(grad).max())
         if not (isfinite(value) and isfinite(steepest)):
             return _Point(theta)
-        return _Point(theta, value, kink, grad.copy(), steepest)
+        return _Point(theta, value, h, grad.copy(), steepest)
 
     def prox_gradient(self, theta, grad, step):
         """Return z, and R = (x − z) / γ without rounding where h does not act."""
         z = theta - step * grad
-        if not self.objective.has_kink:
+        if not self.objective.is_nonsmooth:
             return z, grad
-        z = self.objective.kink_prox(z, step)
+        z = self.objective.prox(z, step)
         return z, np.where(self.free, grad, (theta - z) / step)
 
     def violation(self):
@@ -181,9 +182,9 @@ class _Run:
         point = self.point
         if point.grad is None:
             return inf
-        if not self.objective.has_kink:
+        if not self.objective.is_nonsmooth:
             return point.steepest / self.scale
-        size = np.abs(point.theta.take(self.kinked)).max(initial=0.0)
+        size = np.abs(point.theta.take(self.penalized)).max(initial=0.0)
         length = self.settings.strict * size or 1.0
         _, residual = self.prox_gradient(point.theta, point.grad, length / self.scale)
         return float(np.abs(residual).max()) / self.scale
@@ -206,9 +207,9 @@ class _Run:
     def least_step(self):
         """Return the smallest γ for which R, where h acts, keeps some digits of ∇f."""
         theta, steepest = self.point.theta, self.point.steepest
-        if self.objective.has_kink:
-            theta = theta.take(self.kinked)
-            steepest = float(np.abs(self.point.grad.take(self.kinked)).max())
+        if self.objective.is_nonsmooth:
+            theta = theta.take(self.penalized)
+            steepest = float(np.abs(self.point.grad.take(self.penalized)).max())
         least = self.settings.least_move * float(np.abs(theta).max())
         return least / steepest if steepest else 0.0
 
@@ -219,7 +220,7 @@ class _Run:
 
     def direction(self, z, residual, step):
         """Return J, or None for everything, and the quasi-Newton direction on it."""
-        if not self.objective.has_kink:
+        if not self.objective.is_nonsmooth:
             support, direction = None, residual.copy()
         else:
             support = (z != 0) | self.free
@@ -233,12 +234,12 @@ class _Run:
         if support is None:
             return theta, 0.0
         theta = np.where(support, theta, 0.0)
-        theta = self.objective.kink_cross(self.point.theta, theta)
-        kink = self.objective.kink_value(theta)
-        if kink == inf:
-            theta = self.objective.kink_prox(theta, EPS)
-            kink = self.objective.kink_value(theta)
-        return theta, kink
+        theta = self.objective.cross(self.point.theta, theta)
+        h = self.objective.nonsmooth_value(theta)
+        if h == inf:
+            theta = self.objective.prox(theta, EPS)
+            h = self.objective.nonsmooth_value(theta)
+        return theta, h
 
     def quasi_newton_step(self, z, residual, step):
         """Return a point on the arc with sufficient decrease of F, or None.
@@ -248,26 +249,26 @@ class _Run:
         """
         point, t = self.point, 1.0
         support, direction = self.direction(z, residual, step)
-        theta, kink = self.arc(support, direction, t)
-        predicted = float(point.grad @ (theta - point.theta)) + kink - point.kink
+        theta, h = self.arc(support, direction, t)
+        predicted = float(point.grad @ (theta - point.theta)) + h - point.nonsmooth
         if not predicted <= self.rounding:
             return None
         for _ in range(self.settings.trials):
-            trial = self.evaluate(theta, kink)
+            trial = self.evaluate(theta, h)
             if self.decreases(trial.value, t * predicted):
                 return trial
             # The minimizer of the parabola through F, its slope and the trial.
             excess = trial.value - point.value - t * predicted
             minimizer = -predicted * t * t / (2 * excess) if excess > 0 else inf
             t = min(max(minimizer, t / 10), t / 2)
-            theta, kink = self.arc(support, direction, t)
+            theta, h = self.arc(support, direction, t)
         return None
 
     def prox_gradient_step(self, z, residual, step):
         """Return the point z, R and γ, halved until F decreases, or None."""
         least = self.least_step()
         while True:
-            trial = self.evaluate(z, self.kink_value(z))
+            trial = self.evaluate(z, self.nonsmooth_value(z))
             if self.decreases(trial.value, -step * float(residual @ residual)):
                 return trial, residual, step
             step /= 2
@@ -282,7 +283,7 @@ class _Run:
         """
         s, change = new.theta - self.point.theta, new.grad - self.point.grad
         y = change
-        if self.objective.has_kink:
+        if self.objective.is_nonsmooth:
             y = self.prox_gradient(new.theta, new.grad, step)[1] - residual
         self.memory.push(s, y)
         self.values.append(new.value)
@@ -315,7 +316,9 @@ class _Run:
             if new.value == values[-1] and np.array_equal(new.theta, self.point.theta):
                 return stopping.at_a_dead_end(self.violation)
             step = self.accept(new, residual, step, longest=2 * start)
-            if callback and callback(new.theta, new.value, new.kink, len(values) - 1):
+            if callback and callback(
+                new.theta, new.value, new.nonsmooth, len(values) - 1
+            ):
                 return Status.STOPPED
 
 
