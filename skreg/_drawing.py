@@ -1,7 +1,7 @@
 """What all displays share: panels, colors, axes, legends, and checks of arguments."""
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
@@ -91,9 +91,11 @@ class FittedDisplay(Display):
         try:
             stored = cls._read(estimator, options)
         except AttributeError as error:
-            check_is_fitted(estimator, "n_features_in_")
-            message = f"{cls.__name__} cannot draw this estimator: {error}."
-            raise TypeError(message) from error
+            if isinstance(estimator, BaseEstimator):
+                check_is_fitted(estimator, "n_features_in_")
+            raise TypeError(
+                f"{cls.__name__} cannot draw this `estimator`, {estimator!r}: {error}."
+            ) from error
         return cls(**{**stored, **options}).plot(ax)
 
 

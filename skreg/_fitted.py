@@ -158,7 +158,8 @@ class Fitted:
     @property
     def importances(self):
         """Norm of the weights that lead from each column of X to an alive unit."""
-        norms = np.linalg.norm(self.coefs[0][:, self._alive[1]], axis=1)
+        # Unlike the root of squares, without overflow.
+        norms = np.hypot.reduce(self.coefs[0][:, self._alive[1]], axis=1)
         return self.per_feature(norms)
 
     @property

@@ -243,7 +243,8 @@ def _lookup(parameter, name):
 
 
 def _common_penalties(source, target, penalty):
-    if penalty is not None and penalty not in _PENALTIES:
+    is_known = isinstance(penalty, str) and penalty in _PENALTIES
+    if penalty is not None and not is_known:
         raise ValueError(
             f"`penalty` must be one of {_PENALTIES} or None; got {penalty!r}."
         )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -85,6 +86,16 @@ def _twin(estimator):
     return twin
 
 
+@contextmanager
+def _within_floats(name):
+    """Integers of Python have no bounds, which NumPy says by an OverflowError."""
+    try:
+        yield
+    except OverflowError as error:
+        message = f"{name} has a number that is beyond the range of floats: {error}."
+        raise ValueError(message) from error
+
+
 def read_X_y(estimator, X, y, header=None):
     """Validate training data.
 
@@ -109,16 +120,17 @@ def read_X_y(estimator, X, y, header=None):
     reader = _twin(estimator) if header is None else estimator
     numeric = {} if is_classifier(estimator) else {"y_numeric": True}
     X, dtype = _readable(X)
-    X, y = validate_data(
-        reader,
-        X,
-        checked_sparse(as_numpy(y, "y"), "y"),
-        reset=header is None,
-        multi_output=True,
-        dtype=dtype,
-        **numeric,
-        **_CHECKS,
-    )
+    with _within_floats("X or y"):
+        X, y = validate_data(
+            reader,
+            X,
+            checked_sparse(as_numpy(y, "y"), "y"),
+            reset=header is None,
+            multi_output=True,
+            dtype=dtype,
+            **numeric,
+            **_CHECKS,
+        )
     return engine_matrix(X, X.dtype), y, Header.of(reader)
 
 
@@ -131,7 +143,8 @@ def read_X(estimator, X, dtype=None):
         Of at most the precision `dtype`.
     """
     X, own = _readable(X)
-    X = validate_data(estimator, X, reset=False, dtype=own, **_CHECKS)
+    with _within_floats("X"):
+        X = validate_data(estimator, X, reset=False, dtype=own, **_CHECKS)
     return engine_matrix(X, X.dtype if dtype is None else dtype)
 
 

@@ -262,7 +262,7 @@ def test_estimators_of_another_kind_are_refused(display):
     other = DummyRegressor().fit([[0.0], [1.0]], [0.0, 1.0])
     with pytest.raises(TypeError, match=f"{display.__name__} cannot draw .*Dummy"):
         display.from_estimator(other)
-    with pytest.raises(TypeError, match="not an estimator"):
+    with pytest.raises(TypeError, match="cannot draw this `estimator`, 'network'"):
         display.from_estimator("network")
 
 

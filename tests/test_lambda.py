@@ -505,6 +505,7 @@ def test_penalty_is_needed_only_where_it_matters():
         ({"value": "a"}, r"`value` must be finite and >= 0 .*got 'a'"),
         ({"value": 0.0, "source": "sklearn_logistic"}, r"`value` must be > 0"),
         ({"value": np.nan, "source": "sklearn_logistic"}, r"`value` must be > 0"),
+        ({"penalty": np.ones(2)}, r"`penalty` must be one of \('l2', 'l1'"),
         ({"penalty": "l0"}, r"`penalty` must be one of \('l2', 'l1', .*got 'l0'"),
         ({"penalty": "l1"}, r"got 'l1', but 'sklearn_ridge' has \['l2'\]"),
         ({"target": "sklearn_lasso"}, r"`penalty` must be known to both conventions"),

@@ -1429,6 +1429,8 @@ def test_importances_are_norms_of_outgoing_weights(multioutput):
     assert importances.shape == (4,)
     assert_allclose(importances, np.sqrt((model.coefs_[0] ** 2).sum(axis=1)))
     assert_array_equal(importances == 0, [False, True, False, False])
+    model.coefs_ = [1e300 * W for W in model.coefs_]  # whose squares overflow
+    assert_allclose(model.feature_importances_, 1e300 * importances)
 
 
 # Attributes --------------------------------------------------------------------------

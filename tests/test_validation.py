@@ -483,6 +483,7 @@ def test_a_meaningless_combination_in_one_layer_is_found():
         (np.full((N, P), INF), "Input X contains infinity"),
         (np.full((N, P), 1j), "Complex data not supported"),
         (np.full((N, P), "a"), "could not convert string to float"),
+        (np.full((N, P), 10**400), "X or y has a number that is beyond the range"),
         (sparse.csr_array(np.full((N, P), NAN)), "Input X contains NaN"),
     ],
 )
@@ -900,6 +901,8 @@ def test_predicting_checks_X(estimator, method):
         predict(X[0])
     with fails_naming("X contains NaN"):
         predict(np.full((2, P), NAN))
+    with fails_naming("X has a number that is beyond the range of floats"):
+        predict([[10**400] * P])
 
 
 @BOTH
