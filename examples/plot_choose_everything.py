@@ -82,12 +82,11 @@ def preprocessing(X):
 # %%
 # The three lines are a search, a pipeline, and a fit. Values are scaled as well.
 auto = {"param_grid": "auto", "refit": "stack", "random_state": 0}
-few = {"max_features": 20, "penalty": "group_lasso", "random_state": 0}
 tasks = {
     "adult": ("adult.csv.gz", load_breast_cancer, RegMLPClassifierCV(**auto)),
     "california": ("california_housing.npz", load_diabetes, RegMLPRegressorCV(**auto)),
     "mice": ("mice_protein.npz", load_wine, RegMLPClassifierCV(**auto)),
-    "madelon": ("madelon.npz", like_madelon, RegMLPClassifierCV(**few)),
+    "madelon": ("madelon.npz", like_madelon, RegMLPClassifierCV(**auto)),
 }
 warnings.simplefilter("ignore", ConvergenceWarning)  # of scikit-learn's 200 epochs
 scores, searches, sources = {}, {}, {}

@@ -3,6 +3,7 @@
 candidates ─▶ grids ─▶ folds (─▶ race) ─▶ extended grids ─▶ choice ─▶ networks
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from skreg._grid import Grid
 from skreg._loo import leave_one_out
 from skreg._numbers import as_strength, strength_text
 from skreg._results import Result, as_table, best_result
-from skreg._support import agreed_inputs, select_inputs
+from skreg._support import select_inputs
 from skreg._training import prepare
 from skreg._walk import Walk
 from skreg._warnings import warn
@@ -57,10 +58,6 @@ class Plan:
         Draws the rows of a race on some rows.
     hear : callable or None
         Is told of each path on a fold that is done, for callbacks.
-    inputs : ndarray of intp or None
-        Columns of X for networks of all rows; None for all.
-    inputs_of_folds : list of ndarray of intp or None
-        The same for each fold.
     exponents : tuple of float
         Those of adaptive factors, increasing; 0 for none.
     is_loo : bool
@@ -78,25 +75,8 @@ class Plan:
     report: object
     rng: np.random.RandomState
     hear: object = None
-    inputs: np.ndarray | None = None
-    inputs_of_folds: list | None = None
     exponents: tuple = (0.0,)
     is_loo: bool = False
-
-    def with_inputs(self, data, network, max_features):
-        """The plan with the inputs that paths of lambda leave.
-
-        Each fold has those of its own training rows; networks of all rows have those on
-        which the paths of all folds agree the most.
-        """
-        found = self.run(
-            (select_inputs, data, network, max_features, train)
-            for train, _ in self.splits
-        )
-        every = agreed_inputs(found, max_features)
-        self.report(f"{len(every)} of {data.header.n_features} inputs are selected")
-        folds = [agreed_inputs([importances], max_features) for importances in found]
-        return replace(self, inputs=every, inputs_of_folds=folds)
 
     @property
     def fits_all_rows(self):
@@ -106,7 +86,7 @@ class Plan:
     def trains_all_at_once(self, data):
         """Whether networks of all rows train together with those of the folds."""
         is_wanted = self.fits_all_rows and not self.is_race
-        return data.is_at_once and is_wanted and self.inputs is None
+        return data.is_at_once and is_wanted and data.inputs is None
 
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
@@ -174,6 +154,9 @@ def choose(candidates, plan):
     -------
     Choice
     """
+    if all(data.inputs is not None for data in candidates):  # which have their grids
+        folds = range(len(plan.splits))
+        candidates = _with_inputs(candidates, plan, plan.splits, folds)
     results = plan.run((_first_grid, data, plan) for data in candidates)
     n_rows, race, around = len(candidates[0].rows.y), None, None
     if plan.is_race and n_rows > _race.MOST_ROWS:
@@ -229,8 +212,34 @@ def _first_grid(data, plan):
 
 def _training(data, plan):
     """Training of a candidate on all rows."""
-    network, inputs = data.point.network, plan.inputs
+    inputs = None if data.inputs is None else data.inputs.of_all
+    network = data.point.network
     return prepare(network, data.task, data.rows, data.header, inputs=inputs)
+
+
+def _with_inputs(candidates, plan, splits, folds):
+    """Candidates that know which inputs they read in these folds.
+
+    Each fold has those of its own training rows, so that scores are honest.
+    """
+    # Candidates may share theirs, or the paths that select them.
+    known = {d.inputs: d.inputs for d in candidates if d.inputs is not None}
+    paths = {}
+    for some, k in itertools.product(known, folds):
+        if k not in some.importances:
+            paths.setdefault((some.network, k), []).append(some)
+    data = candidates[0]
+    found = plan.run(
+        (select_inputs, data, network, [s.max_features for s in readers], splits[k][0])
+        for (network, k), readers in paths.items()
+    )
+    for ((_, k), readers), of_readers in zip(paths.items(), found):
+        for some, importances in zip(readers, of_readers):
+            known[some] = known[some].with_fold(k, importances)
+    for some in dict.fromkeys(itertools.chain(*paths.values())):
+        n, n_all = len(known[some].of_all), data.header.n_features
+        plan.report(f"{n} of {n_all} inputs are selected")
+    return [replace(d, inputs=known.get(d.inputs)) for d in candidates]
 
 
 def _with_folds(results, plan, splits, folds):
@@ -239,6 +248,8 @@ def _with_folds(results, plan, splits, folds):
         jobs = ((r.data, r.grids[0], plan, *r.paths) for r in results)
         known = zip(results, plan.run((_left_out, *job) for job in jobs))
         return [replace(r, paths=(path,), folds=folds) for r, (path, folds) in known]
+    every = _with_inputs([result.data for result in results], plan, splits, folds)
+    results = [replace(result, data=data) for result, data in zip(results, every)]
     jobs = [(result.data, result.grids[0]) for result in results]
     new = []
     for result, (scores, paths) in zip(results, _run_folds(jobs, plan, splits, folds)):
@@ -300,7 +311,7 @@ def _company(j, data, grid):
         return j
     # The values of a grid of parameters are the same objects for all candidates.
     others = {(k, id(v)) for k, v in data.point.params.items() if k != "random_state"}
-    return frozenset(others), grid.values.tobytes()
+    return frozenset(others), grid.values.tobytes(), data.inputs
 
 
 def _run_calls(calls, plan):
@@ -322,9 +333,9 @@ def _run_some(plan, alike, grid, splits, folds):
 
 def _fit_call(plan, alike, grid, splits, folds):
     """The call of `fit_folds`, with nothing in it that can not travel."""
-    inputs = plan.inputs_of_folds
+    inputs = alike[0].inputs
     if inputs is not None:
-        inputs = [inputs[k] for k in folds]
+        inputs = [inputs.of_fold(k) for k in folds]
     own = [data.of_fold(folds[0]) for data in alike]  # several folds are alike
     if plan.scorer_params is None:
         own = [replace(data, given=None) for data in own]

@@ -19,10 +19,14 @@ from skreg._path import RegMLPPath
 from skreg._points import Point
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
+from skreg._support import Inputs
 from skreg._task import Task
 from skreg._training import NON_FINITE, prepare, validation_score
 from skreg._units import Units
 from skreg._walk import Walk
+
+# Parameters of a candidate that are none of its network.
+OF_SEARCH = ("adaptive", "max_features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,8 @@ class Data:
     networks : tuple of RegMLPClassifier or RegMLPRegressor, or None
         The network of each fold, where adaptive factors make them differ from that of
         all rows, which is `point.network`.
+    inputs : Inputs or None
+        What the networks read; None for all columns.
     """
 
     point: Point
@@ -57,6 +63,7 @@ class Data:
     given: list
     start: str
     networks: tuple | None = None
+    inputs: Inputs | None = None
 
     @property
     def is_at_once(self):
@@ -80,7 +87,7 @@ class Data:
     @property
     def network_params(self):
         """Parameters in which the network differs from that of the search."""
-        params = {k: v for k, v in self.point.params.items() if k != "adaptive"}
+        params = {k: v for k, v in self.point.params.items() if k not in OF_SEARCH}
         is_adaptive = self.networks is not None
         return params | ({"penalty": self.point.network.penalty} if is_adaptive else {})
 

@@ -300,8 +300,8 @@ _OWN_PARAMETERS = """\
 param_grid : None, "auto", dict or list of dict, default=None
     Parameters of the network to choose as well, with GridSearchCV's meaning: lists of
     values by name (``penalty__gamma`` included), each combination with its own path of
-    lambda. "auto": a portfolio of five networks with 10 lambdas each, in standard
-    units inside (see Notes); for prediction, best with ``refit="stack"``.
+    lambda. "auto": a portfolio of five to seven networks with 10 lambdas each, in
+    standard units inside (see Notes); for prediction, best with ``refit="stack"``.
 reg_lambdas : int >= 2, array-like of float >= 0 or None, default=None
     The grid. An int is the number of values of an automatic one, as in `reg_mlp_path`;
     with hidden layers its upper end, and with it the number, depend on the data. It is
@@ -367,7 +367,8 @@ verbose : bool or int, default=False
 _OWN_ATTRIBUTES = """\
 best_params_ : dict
     The choice: values from `param_grid`, `reg_lambda`, and, unless that is 0 alone,
-    `adaptive`; the factors are in the `penalty` of `best_estimator_`.
+    `adaptive`; the factors are in the `penalty` of `best_estimator_`. With "auto", also
+    `max_features` where the choice does not read all inputs.
 reg_lambda_ : float or tuple of float
     The chosen lambda, or one per layer from a table. With "auto", in standard units.
 best_score_ : float
@@ -423,10 +424,16 @@ inputs are not centered; the result is that of the data as they are):
 ====  ==============  ========  =======  ===================================
 1     (64, 64)        silu      l1       adam, batches of 32, rate 3e-3, 60
                                          epochs; not below 100 rows
-2     (32,) or (16,)  tanh      l2       lbfgs; 32 units for classes
-3     ()                        l2       lbfgs
-4     ()                        l1       lbfgs
+2     (64, 64)        relu      l1       the same
+3     (32,) or (16,)  tanh      l2       lbfgs; 32 units for classes
+4     ()                        l2       lbfgs
+5     ()                        l1       lbfgs
+6, 7  as 1, on some inputs
 ====  ==============  ========  =======  ===================================
+
+The last two are there where X has at least 20 columns, and as many as the root of the
+number of rows: they read that many inputs (at most half of all), and half as many,
+which are selected as by `max_features`, in each fold its own.
 
 After the first fold it drops candidates whose loss on the held-out rows, each at its
 best lambda, exceeds the best one's by more than 2 standard errors of the paired

@@ -1,6 +1,7 @@
 """Candidates of a cross-validation: networks, each with a path of lambda of its own."""
 
 from dataclasses import dataclass
+from math import isqrt
 
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import ParameterGrid
@@ -9,9 +10,11 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP
 from skreg.losses import REGRESSION_LOSSES
 
-# Parameters of the network that the cross-validation has for itself.
-_NOT_IN_A_GRID = {"scoring", "verbose", "warm_start", "n_jobs"}
+# What the cross-validation has for itself.
+_NOT_IN_A_GRID = {"scoring", "verbose", "warm_start", "n_jobs", "max_features"}
 _FEW_ROWS = 100  # below, the largest networks of "auto" are left out
+_MANY_INPUTS = 20  # from here on, some of "auto" read a few of them
+_SELECTOR = (32,)  # hidden units of the network that selects those
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,8 @@ class Point:
     Parameters
     ----------
     params : dict
-        Parameters in which the network differs from those of the cross-validation.
+        Parameters in which the network differs from those of the cross-validation, and
+        ``max_features`` where it shall not read all inputs.
     network : RegMLPClassifier or RegMLPRegressor
         With these parameters; its `reg_lambda` is left to the path.
     label : str
@@ -33,7 +37,7 @@ class Point:
     label: str
 
 
-def points_of(search, network, n_rows):
+def points_of(search, network, n_rows, n_features):
     """Candidates that the `param_grid` of a cross-validation stands for.
 
     Parameters
@@ -42,8 +46,8 @@ def points_of(search, network, n_rows):
         Gives `param_grid`, and its name to messages.
     network : RegMLPClassifier or RegMLPRegressor
         With the parameters of the search.
-    n_rows : int
-        Training rows, for "auto".
+    n_rows, n_features : int
+        Shape of X, for "auto".
 
     Returns
     -------
@@ -58,10 +62,12 @@ def points_of(search, network, n_rows):
     if grid is None and search.max_features is None:
         return [Point({}, network, "network")]
     if grid is None or (isinstance(grid, str) and grid == "auto"):
-        named = portfolio(network, n_rows)
+        # Where max_features is given, all candidates read as many inputs.
+        some = 0 if search.max_features is not None else n_features
+        named = portfolio(network, n_rows, some)
         if grid is None:  # a new network on the selected inputs
             named = {"l2": {"penalty": "l2"}, "l1": {"penalty": "l1"}, **named}
-        return [_point(search, network, p, label) for label, p in named.items()]
+        return [_point(network, params, label) for label, params in named.items()]
     try:
         candidates = list(ParameterGrid(grid))
         if not candidates:
@@ -73,25 +79,32 @@ def points_of(search, network, n_rows):
             "None, 'auto', a dict of parameter names and lists of values, or a list "
             f"of such dicts ({error})",
         ) from error
-    return [_point(search, network, params) for params in candidates]
+    for params in candidates:
+        validation.check_parameter_names(search, params)
+        wrong = sorted(_NOT_IN_A_GRID & set(params))
+        if wrong:
+            raise ValueError(
+                f"The 'param_grid' parameter of {type(search).__name__} must hold "
+                f"parameters of the network, without {', '.join(wrong)}. Got "
+                f"{search.param_grid!r} instead."
+            )
+    return [_point(network, params) for params in candidates]
 
 
-def _point(search, network, params, label=None):
-    validation.check_parameter_names(search, params)
-    wrong = sorted(_NOT_IN_A_GRID & set(params))
-    if wrong:
-        raise ValueError(
-            f"The 'param_grid' parameter of {type(search).__name__} must hold "
-            f"parameters of the network, without {', '.join(wrong)}. Got "
-            f"{search.param_grid!r} instead."
-        )
-    candidate = clone(network).set_params(**params)
+def _point(network, params, label=None):
+    of_network = {k: v for k, v in params.items() if k != "max_features"}
+    candidate = clone(network).set_params(**of_network)
     validation.check_parameters(candidate)
     words = ", ".join(f"{name}={value!r}" for name, value in params.items())
     return Point(dict(params), candidate, label or words or "network")
 
 
-def portfolio(network, n_rows):
+def selector_of(network):
+    """The small network by which "auto" selects inputs."""
+    return clone(network).set_params(hidden_layer_sizes=_SELECTOR)
+
+
+def portfolio(network, n_rows, n_features):
     """Candidates of ``param_grid="auto"``: dictionaries of parameters, by a name.
 
     The order breaks ties. The figures behind the choice are in the user guide.
@@ -120,4 +133,8 @@ def portfolio(network, n_rows):
     }
     if n_rows < _FEW_ROWS:
         del points["l1-silu"], points["l1-relu"]
+    elif n_features >= max(_MANY_INPUTS, isqrt(n_rows)):
+        few = min(isqrt(n_rows), n_features // 2)
+        points["l1-silu-few"] = {**points["l1-silu"], "max_features": few}
+        points["l1-silu-fewer"] = {**points["l1-silu"], "max_features": few // 2}
     return points

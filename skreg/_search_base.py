@@ -29,7 +29,7 @@ from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._choice import Plan, choose
-from skreg._crossval import Data, row_of, rows_of, takes_weights
+from skreg._crossval import OF_SEARCH, Data, row_of, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator
 from skreg._loo import check_leave_one_out
@@ -46,10 +46,11 @@ from skreg._outcome import (
     warn_of_no_selection,
 )
 from skreg._path import RegMLPPath, warn_unconverged
-from skreg._points import points_of
+from skreg._points import points_of, selector_of
 from skreg._repr import Table
 from skreg._results import as_summary
 from skreg._rows import Rows, Source, read_weights, read_X_y
+from skreg._support import Inputs
 from skreg._task import task_of
 from skreg._threads import single_blas_thread, threads_of_tasks
 from skreg._training import prepare
@@ -190,8 +191,6 @@ class SearchCV(BaseRegMLP):
         n_threads = threads_of_tasks(self.n_jobs, n_tasks)
         for data in candidates:
             data.point.network.set_params(n_jobs=n_threads)
-        if self.max_features is not None:
-            plan = plan.with_inputs(candidates[0], network, self.max_features)
         choice = choose(candidates, plan)
         for result in choice.results:
             result.data.point.network.set_params(n_jobs=self.n_jobs)
@@ -202,7 +201,7 @@ class SearchCV(BaseRegMLP):
                 count = count + attributes.pop("path_count")
         if attributes.get("fitted_", choice).is_constant:
             warn_of_a_constant(choice, self.selection)
-        elif plan.exponents == (0.0,) and plan.inputs is None:
+        elif plan.exponents == (0.0,) and choice.best.data.inputs is None:
             warn_of_no_selection(choice)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
@@ -227,11 +226,13 @@ class SearchCV(BaseRegMLP):
     def _candidates(self, network, source):
         """`Data` of each candidate."""
         header, given = source.header, source.given
-        points = points_of(self, network, len(source.y))
+        points = points_of(self, network, len(source.y), header.n_features)
         if self._is_auto and self.scoring is None:
             for point in points:
                 point.network.set_params(scoring="loss")
-        candidates = []
+        candidates, shared, selector = [], None, selector_of(network)
+        if self.max_features is not None:
+            shared = Inputs(network, self.max_features)
         for point in points:
             task = task_of(point.network, source.y, source.sample_weight)
             rows = user = source.encode(task)
@@ -251,8 +252,11 @@ class SearchCV(BaseRegMLP):
             if exponents_of(self) != (0.0,):  # refused before any fit
                 ones = np.ones((header.n_features, 1))
                 with_adaptive_factors(point.network, ones, 0)
-            data = Data(point, task, header, rows, user, units, given, self.start)
-            candidates.append(data)
+            inputs = shared
+            if "max_features" in point.params:
+                inputs = Inputs(selector, point.params["max_features"])
+            shared_by_fits = point, task, header, rows, user, units, given, self.start
+            candidates.append(Data(*shared_by_fits, inputs=inputs))
         losses = {data.task.loss.name for data in candidates}
         if len(losses) > 1 and self.scoring == "loss":
             raise validation.parameter_error(
@@ -412,8 +416,8 @@ class SearchCV(BaseRegMLP):
                 f"refit={self.refit!r} has kept {len(self.estimators_)} networks, of "
                 "which predictions are the mean: see estimators_."
             )
-        params = dict(self.best_params_)
-        if params.pop("adaptive", 0):
+        params = {k: v for k, v in self.best_params_.items() if k not in OF_SEARCH}
+        if self.best_params_.get("adaptive"):
             params["penalty"] = clone(self.path_.estimator.penalty, safe=False)
         return self._as_network(self.fitted_, params)
 

@@ -144,6 +144,7 @@ def test_nested_parameters_and_no_penalty(regression):
         ({"colour": [1]}, "Invalid parameter 'colour'"),
         ({"cv": [2]}, "Invalid parameter 'cv'"),
         ({"scoring": ["r2"]}, "'param_grid' .* without scoring"),
+        ({"max_features": [2]}, "'param_grid' .* without max_features"),
         ({"penalty": "l1"}, "'param_grid' parameter of RegMLPRegressorCV"),
         ({"penalty": []}, "'param_grid' parameter"),
         ("best", "'param_grid' parameter"),
@@ -546,6 +547,33 @@ def test_few_inputs_are_selected_inside_of_the_folds():
         alone = RegMLPRegressor((), **TANH | {"reg_lambda": 0.01})
         alone.fit(X[train][:, on], y[train])
         assert_allclose(network.predict(X), alone.predict(X[:, on]), rtol=1e-3)
+
+
+def product_of_two(n=120, p=24, seed=0):
+    """No input alone tells of y."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    return X, X[:, 3] * X[:, 7] + 0.1 * rng.normal(size=n)
+
+
+def test_auto_reads_few_of_many_inputs():
+    X, y = product_of_two()
+    X_test, y_test = product_of_two(seed=1)
+    model = auto(cv=3).fit(sparse.csr_array(X), y)
+    assert model.race_["params"][-2:] == ["l1-silu-few", "l1-silu-fewer"]
+    assert model.best_params_["max_features"] == 5  # half the root of 120
+    network = model.best_estimator_
+    on = np.flatnonzero(network.selected_features_)
+    assert {3, 7} <= set(on) and len(on) <= 5
+    assert model.score(X_test, y_test) > 0.9
+    assert_array_equal(network.predict(X_test), model.predict(X_test))
+    assert model.path_[0].selected_features_.sum() <= 5
+    sizes = [p.get("max_features") for p in model.cv_results_["params"]]
+    column = model.cv_results_["param_max_features"]
+    assert column.tolist() == sizes
+    assert set(column.compressed()) <= {5, 10}
+    for fold in model.estimators_:
+        assert fold.selected_features_.sum() <= 5
 
 
 def test_few_inputs_and_networks_of_folds_exclude_each_other(regression):
