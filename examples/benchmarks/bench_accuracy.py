@@ -189,11 +189,11 @@ class Results:
         return self.known[key]
 
 
-def timed_fit(model, X, y):
+def timed_fit(model, X, y, **params):
     """Fit on one thread; return processor seconds."""
     start = time.process_time()
     with threadpool_limits(1):
-        model.fit(X, y)
+        model.fit(X, y, **params)
     return time.process_time() - start
 
 
