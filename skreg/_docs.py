@@ -432,14 +432,14 @@ inputs are not centered; the result is that of the data as they are):
 ====  ==============  ========  =======  ===================================
 
 The last two are there where X has at least 20 columns, and as many as the root of the
-number of rows: they read that many inputs (at most half of all), and half as many,
-which are selected as by `max_features`, in each fold its own.
+number of rows, but at most 10 per row: they read that many inputs (at most half of
+all), and half as many, which are selected as by `max_features`, in each fold its own.
 
 After the first fold it drops candidates whose loss on the held-out rows, each at its
 best lambda, exceeds the best one's by more than 2 standard errors of the paired
-difference. With more than 5000 rows, the race is on all folds of 5000 of them, spread
-as the targets are, and what is left of it is fitted to all rows at the 5 lambdas around
-its best. Losses with a kink have adam for all four."""
+difference, and of the last two the worse one. With more than 5000 rows, the race is on
+all folds of 5000 of them, spread as the targets are, and what is left of it is fitted
+to all rows at the 5 lambdas around its best. Losses with a kink have adam for all."""
 
 
 def of_search(network, name):

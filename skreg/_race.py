@@ -55,7 +55,8 @@ def run(results, splits, folds):
     -------
     dict of arrays with one entry per candidate
         "difference": mean loss minus that of the best; "error": standard error of it;
-        "dropped": whether it is more than 2 errors.
+        "dropped": whether it is more than 2 errors, or, of those that read few inputs,
+        above that of another one.
     """
     pairs = [losses(result, splits, folds) for result in results]
     means = [np.average(values, weights=s) for values, s in pairs]
@@ -75,11 +76,11 @@ def run(results, splits, folds):
             errors.append(np.sqrt(np.sum((s * (d - mean)) ** 2)) / s.sum())
     differences = np.array(differences)
     errors = np.where(np.isfinite(differences), errors, 0.0)
-    return {
-        "difference": differences,
-        "error": errors,
-        "dropped": differences > _ERRORS * errors,
-    }
+    dropped = differences > _ERRORS * errors
+    few = [k for k, r in enumerate(results) if "max_features" in r.data.point.params]
+    if few:  # the same network, of which one number of inputs is enough
+        dropped[few] |= differences[few] > differences[few].min()
+    return {"difference": differences, "error": errors, "dropped": dropped}
 
 
 def subsample(targets, n, rng):

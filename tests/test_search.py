@@ -561,6 +561,7 @@ def test_auto_reads_few_of_many_inputs():
     X_test, y_test = product_of_two(seed=1)
     model = auto(cv=3).fit(sparse.csr_array(X), y)
     assert model.race_["params"][-2:] == ["l1-silu-few", "l1-silu-fewer"]
+    assert model.race_["dropped"][-2:].tolist() == [True, False]
     assert model.best_params_["max_features"] == 5  # half the root of 120
     network = model.best_estimator_
     on = np.flatnonzero(network.selected_features_)
