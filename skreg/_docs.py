@@ -428,7 +428,7 @@ inputs are not centered; the result is that of the data as they are):
 3     (32,) or (16,)  tanh      l2       lbfgs; 32 units for classes
 4     ()                        l2       lbfgs
 5     ()                        l1       lbfgs
-6, 7  as 1, on some inputs
+6, 7  (64, 64)        silu      l1       as 1, on some inputs
 ====  ==============  ========  =======  ===================================
 
 The last two are there where X has at least 20 columns, and as many as the root of the
