@@ -133,7 +133,8 @@ def measure(split_of, split, quick):
     fold and on test rows, the same sharpened, steps to its lambda, seconds."""
     X, y, X_test, y_test, _ = split_of(split)
     auto = skreg_auto("stack")(True, split, quick)
-    seconds = timed_fit(auto, X, y)
+    with portfolio_of(len(y), copies=1):
+        seconds = timed_fit(auto, X, y)
     row = [judge(auto, X_test, y_test, True)[0], seconds]
     params = dict(auto.best_params_)
     center = params.pop("reg_lambda")
@@ -163,11 +164,12 @@ def measure(split_of, split, quick):
 
 @contextlib.contextmanager
 def portfolio_of(n_rows, copies):
-    """Let "auto" take batches as for rows without copies, and race on all of them."""
+    """Let "auto" take networks that read all inputs, batches as for rows without
+    copies, and race on all of them."""
     before = _points.portfolio
 
-    def portfolio(network, _, n_features):
-        points = before(network, n_rows, n_features)
+    def portfolio(network, *_):
+        points = before(network, n_rows, n_features=0)
         for params in points.values():
             if params["solver"] == "adam":
                 params["batch_size"] *= copies
