@@ -154,7 +154,7 @@ def choose(candidates, plan):
     -------
     Choice
     """
-    if all(data.inputs is not None for data in candidates):  # which have their grids
+    if all(data.inputs is not None for data in candidates):  # the grids are theirs
         folds = range(len(plan.splits))
         candidates = _with_inputs(candidates, plan, plan.splits, folds)
     results = plan.run((_first_grid, data, plan) for data in candidates)

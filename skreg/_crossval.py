@@ -16,7 +16,7 @@ from skreg._fitted import Fitted, as_estimator
 from skreg._grid import Grid
 from skreg._numbers import as_strength
 from skreg._path import RegMLPPath
-from skreg._points import Point
+from skreg._points import Point, of_network
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
 from skreg._support import Inputs
@@ -24,9 +24,6 @@ from skreg._task import Task
 from skreg._training import NON_FINITE, prepare, validation_score
 from skreg._units import Units
 from skreg._walk import Walk
-
-# Parameters of a candidate that are none of its network.
-OF_SEARCH = ("adaptive", "max_features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,7 @@ class Data:
     @property
     def network_params(self):
         """Parameters in which the network differs from that of the search."""
-        params = {k: v for k, v in self.point.params.items() if k not in OF_SEARCH}
+        params = of_network(self.point.params)
         is_adaptive = self.networks is not None
         return params | ({"penalty": self.point.network.penalty} if is_adaptive else {})
 

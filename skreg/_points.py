@@ -10,6 +10,8 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP
 from skreg.losses import REGRESSION_LOSSES
 
+# Parameters of a candidate that are none of its network.
+_OF_SEARCH = {"adaptive", "max_features"}
 # What the cross-validation has for itself.
 _NOT_IN_A_GRID = {"scoring", "verbose", "warm_start", "n_jobs", "max_features"}
 _FEW_ROWS = 100  # below, the largest networks of "auto" are left out
@@ -93,9 +95,13 @@ def points_of(search, network, n_rows, n_features):
     return [_point(network, params) for params in candidates]
 
 
+def of_network(params):
+    """Those parameters of a candidate that are its network's."""
+    return {name: v for name, v in params.items() if name not in _OF_SEARCH}
+
+
 def _point(network, params, label=None):
-    of_network = {k: v for k, v in params.items() if k != "max_features"}
-    candidate = clone(network).set_params(**of_network)
+    candidate = clone(network).set_params(**of_network(params))
     validation.check_parameters(candidate)
     words = ", ".join(f"{name}={value!r}" for name, value in params.items())
     return Point(dict(params), candidate, label or words or "network")

@@ -29,7 +29,7 @@ from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
 from skreg._choice import Plan, choose
-from skreg._crossval import OF_SEARCH, Data, row_of, rows_of, takes_weights
+from skreg._crossval import Data, row_of, rows_of, takes_weights
 from skreg._ensemble import Ensemble
 from skreg._fitted import as_estimator
 from skreg._loo import check_leave_one_out
@@ -46,7 +46,7 @@ from skreg._outcome import (
     warn_of_no_selection,
 )
 from skreg._path import RegMLPPath, warn_unconverged
-from skreg._points import points_of, selector_of
+from skreg._points import of_network, points_of, selector_of
 from skreg._repr import Table
 from skreg._results import as_summary
 from skreg._rows import Rows, Source, read_weights, read_X_y
@@ -230,9 +230,11 @@ class SearchCV(BaseRegMLP):
         if self._is_auto and self.scoring is None:
             for point in points:
                 point.network.set_params(scoring="loss")
-        candidates, shared, selector = [], None, selector_of(network)
+        candidates, shared, selector = [], None, None
         if self.max_features is not None:
             shared = Inputs(network, self.max_features)
+        elif self._is_auto:
+            selector = selector_of(network)
         for point in points:
             task = task_of(point.network, source.y, source.sample_weight)
             rows = user = source.encode(task)
@@ -416,7 +418,7 @@ class SearchCV(BaseRegMLP):
                 f"refit={self.refit!r} has kept {len(self.estimators_)} networks, of "
                 "which predictions are the mean: see estimators_."
             )
-        params = {k: v for k, v in self.best_params_.items() if k not in OF_SEARCH}
+        params = of_network(self.best_params_)
         if self.best_params_.get("adaptive"):
             params["penalty"] = clone(self.path_.estimator.penalty, safe=False)
         return self._as_network(self.fitted_, params)
