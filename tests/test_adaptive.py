@@ -80,6 +80,7 @@ def pilot_row(plain):
 # Against loops by hand ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["warm", "cold"])
 @pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
 def test_scores_are_those_of_a_loop_over_folds(penalty, start):
@@ -150,6 +151,7 @@ def test_no_exponent_but_zero_is_no_factors():
 # What it is for ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fewer_false_inputs():
     rng = np.random.default_rng(1)
     Z = scale(rng.normal(size=(150, 40)))

@@ -171,6 +171,7 @@ def test_all_folds_and_all_rows_train_at_once(monkeypatch):
     assert sizes[1:] == [3, 12]  # the path, and folds
 
 
+@pytest.mark.slow
 def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
     pytest.importorskip("torch")
     sizes = []
@@ -199,6 +200,7 @@ def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
 TABLE = [[0.3, 1e-3], [1e-3, 0.3], [0.03, 0.03], [1e-3, 0.03]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [(), (4,), (3, 3)])
 @pytest.mark.parametrize("estimator", ["lbfgs", "adam"])
 def test_searches_over_strengths_layer_by_layer(hidden, estimator, device):

@@ -645,6 +645,7 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
         assert_close_as_a_whole(grad, expected, rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 3])
 def test_matrix_products_equal_those_of_numpy_on_older_processors(level):
     """AVX2 and SSE2, which leave large products to BLAS."""

@@ -454,6 +454,7 @@ SEARCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Got batch_size")
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_is_the_local_one(client, name):
@@ -483,6 +484,7 @@ def test_a_search_is_the_local_one(client, name):
     assert search.best_estimator_.client is client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_search_takes_folds_of_all_containers(client, container):
     X, y, s = make_data("outputs")
@@ -852,6 +854,7 @@ def before_call(monkeypatch, owner, name, number, act):
     monkeypatch.setattr(owner, name, function)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "owner", "name", "number"),
     [
@@ -914,6 +917,7 @@ def test_large_parameters_are_sent_again_after_a_death(client, monkeypatch):
     np.testing.assert_array_equal(model.loss_curve_, quiet.loss_curve_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "message"),
     [(lose_all_workers, "all were lost"), (pause_all_workers, "want of memory")],

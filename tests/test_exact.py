@@ -385,6 +385,7 @@ def test_objective_is_no_worse_than_that_of_long_runs_of_adam(name, penalty):
     assert np.mean(log_ratios_to_adam(name, penalty, "tanh")) <= 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
 def test_relu_networks_are_no_worse_than_long_runs_of_adam(penalty):

@@ -480,6 +480,7 @@ for name, model in models.items():
 """
 
 
+@pytest.mark.slow
 def test_pipelines_and_searches_are_logged_by_mlflow_on_its_own(tmp_path):
     pytest.importorskip("mlflow")
     # In a process of its own: autolog replaces methods of scikit-learn for good.

@@ -442,6 +442,7 @@ def scipy_lbfgs(objective, theta, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["l1", "l2", "group"])
 def test_relu_networks_are_no_worse_than_long_runs_of_others(penalty):
     """On average over starts, as single runs end in different valleys."""

@@ -95,6 +95,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "limit"), LIMITS.items())
 def test_a_memory_map_is_not_copied(report, call, limit):
     assert report[call]["numpy"] < limit < LIMIT_MB

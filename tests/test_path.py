@@ -266,6 +266,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "network", "penalty"), CASES)
 def test_warm_path_is_as_good_as_cold_fits_for_less_work(load, network, penalty):
     X, y = (values[:600] for values in load(return_X_y=True))
@@ -914,6 +915,7 @@ def test_early_stopping_in_the_folds(binary):
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [RegMLPClassifierCV, RegMLPRegressorCV])
 @pytest.mark.parametrize(
     "params",

@@ -186,6 +186,7 @@ def test_needed_inputs_of_a_network_are_found():
     assert_array_equal(np.flatnonzero(result.selected_features_), [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_false_inputs_are_rarer_than_the_bound():
     """30 inputs that tell nothing, 10 times: at most 2 selected on average."""
     n_false = []

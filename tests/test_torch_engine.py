@@ -252,9 +252,16 @@ def check_against_the_core(task, activation, optimizer, dtype):
             assert_allclose(result.history[key], curve, rtol=atol, atol=atol)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("task", TASKS)
+def all_triples():
+    """(task, activation, optimizer); as few as hold each task with each optimizer, and
+    with most activations, are not slow."""
+    triples = product(enumerate(TASKS), enumerate(ACTIVATIONS), enumerate(OPTIMIZERS))
+    for (i, task), (k, activation), (m, optimizer) in triples:
+        marks = () if k == (i + m) % len(ACTIVATIONS) else pytest.mark.slow
+        yield pytest.param(task, activation, optimizer, marks=marks)
+
+
+@pytest.mark.parametrize("task, activation, optimizer", all_triples())
 def test_weights_are_those_of_the_compiled_core(
     task, activation, optimizer, together, one_thread
 ):
@@ -707,6 +714,7 @@ ORDER = [*OPTIMIZERS][::-1]  # two tasks each but for plain sgd
 
 
 # Both sides of a where are computed, one of them in vain.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "task, activation, optimizer, dtype",
