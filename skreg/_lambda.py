@@ -227,10 +227,17 @@ def convert_lambda(
         )
     of_source, of_target = factors[0]
     strength = _check_value(value, origin)
-    # λ = 0 is C = inf, in both directions.
-    with np.errstate(divide="ignore"):
+    # λ = 0 is C = inf, in both directions; nothing else is zero or infinite.
+    with np.errstate(all="ignore"):
         canonical = of_source / strength if origin.is_inverse else of_source * strength
         result = of_target / canonical if end.is_inverse else canonical / of_target
+    is_inside = (strength > 0) & (strength < np.inf)
+    if np.any(is_inside & ~((result > 0) & (result < np.inf))):
+        given = {name: n for name, n in arguments.items() if n is not None}
+        raise ValueError(
+            f"`value` must be converted to a positive float; got {value!r} with "
+            f"{given}, which is {result} as {end.name!r}."
+        )
     return float(result) if np.ndim(result) == 0 else result
 
 

@@ -38,6 +38,13 @@ def as_float(value):
         return math.inf if value > 0 else -math.inf
 
 
+def plain(value):
+    """A number of Python in place of one of NumPy, whose arithmetic may overflow."""
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(value) if isinstance(value, np.floating) else value
+
+
 def as_strength(lam):
     """One entry of a grid of lambda: a float, or a tuple with one per layer."""
     return float(lam) if np.ndim(lam) == 0 else tuple(map(float, lam))

@@ -221,3 +221,13 @@ def _check_result(penalty, name, result, shape):
     raise ValueError(
         f"{type(penalty).__name__}.{name} must return {wanted}. Got {got}."
     )
+
+
+class WithoutOverflow:
+    """Mixin of penalties for which what exceeds all floats is infinite, no warning."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        methods = {"value", "gradient", "prox", "shrink", "smooth_part"}
+        for name in methods & vars(cls).keys():
+            setattr(cls, name, np.errstate(over="ignore")(getattr(cls, name)))

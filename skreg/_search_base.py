@@ -182,7 +182,7 @@ class SearchCV(BaseRegMLP):
             self.n_jobs,
             self._is_auto,
             _reporter(self.verbose),
-            np.random.RandomState(network.random_state % 2**32),
+            np.random.RandomState(int(network.random_state) % 2**32),
             listener := _Listener.of(self, X, y, sample_weight),
             exponents=exponents_of(self),
             is_loo=self._is_loo,

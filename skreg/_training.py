@@ -22,6 +22,7 @@ from skreg._fitted import (
 )
 from skreg._matrix import engine_matrix
 from skreg._network import Network
+from skreg._numbers import plain
 from skreg._optimizers import Optimizer
 from skreg._problem import Problem
 from skreg._rows import Header, Rows, read_validation, read_weights, read_X_y
@@ -246,7 +247,11 @@ def train(
                 "a dict of weights, or sample_weight."
             )
         report = Report.of(
-            estimator, X, y, sample_weight, 1 if is_stream else estimator.max_iter
+            estimator,
+            X,
+            y,
+            sample_weight,
+            1 if is_stream else plain(estimator.max_iter),
         )
         known = (None, None) if previous is None else (previous.header, previous.task)
         X, y, header = read_X_y(estimator, X, y, known[0])
@@ -388,8 +393,8 @@ def prepare(
         rng,
         validate,
         dtype,
-        estimator.tol,
-        estimator.n_iter_no_change,
+        plain(estimator.tol),
+        plain(estimator.n_iter_no_change),
         estimator.verbose,
         previous,
         is_stream,
@@ -415,7 +420,7 @@ def _split(estimator, task, rows, rng):
     train, test = split_rows(
         rows.X.shape[0],
         rows.sample_weight,
-        estimator.validation_fraction,
+        plain(estimator.validation_fraction),
         task.strata(rows.targets),
         rng,
     )
@@ -459,27 +464,21 @@ def _check_same_network(estimator, network, previous):
 
 
 def _make_solver(estimator, n_rows, modes, is_stream):
-    max_iter = estimator.max_iter
+    max_iter = plain(estimator.max_iter)
     if estimator.solver == "lbfgs":
         validation.check_no_average(estimator)
-        limits = max_iter, estimator.max_fun
-        return Deterministic(Stopping.of_fit(estimator.tol, *limits))
-    batch_size = estimator.batch_size
+        limits = max_iter, plain(estimator.max_fun)
+        return Deterministic(Stopping.of_fit(plain(estimator.tol), *limits))
+    batch_size = plain(estimator.batch_size)
     batch_size = min(200, n_rows) if batch_size == "auto" else batch_size
     if batch_size > n_rows:
         warn(
             f"Got batch_size={batch_size}, larger than the {n_rows} training "
             "samples. It is clipped."
         )
-    optimizer = Optimizer.of(
-        estimator.solver,
-        momentum=estimator.momentum,
-        nesterovs_momentum=estimator.nesterovs_momentum,
-        beta_1=estimator.beta_1,
-        beta_2=estimator.beta_2,
-        rho=estimator.rho,
-        epsilon=estimator.epsilon,
-    )
+    names = "momentum", "nesterovs_momentum", "beta_1", "beta_2", "rho", "epsilon"
+    hyper = {name: plain(getattr(estimator, name)) for name in names}
+    optimizer = Optimizer.of(estimator.solver, **hyper)
     return Stochastic(
         estimator.solver,
         optimizer,
@@ -487,11 +486,11 @@ def _make_solver(estimator, n_rows, modes, is_stream):
         min(batch_size, n_rows),
         1 if is_stream else max_iter,
         estimator.learning_rate,
-        estimator.learning_rate_init,
-        estimator.power_t,
+        plain(estimator.learning_rate_init),
+        plain(estimator.power_t),
         estimator.shuffle,
         max_iter if is_stream else None,
-        float(estimator.ema),  # a NumPy float would widen float32
+        plain(estimator.ema),
     )
 
 

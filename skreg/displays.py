@@ -406,6 +406,8 @@ class WeightsDisplay(FittedDisplay):
         check("kind", kind, kinds.__contains__, f"in {kinds}")
         check("len(coefs)", len(coefs), lambda k: k > 0, "at least 1")
         self.coefs = [check_shape("coefs", W, (None, None)) for W in coefs]
+        for W in self.coefs:
+            check("coefs", W, lambda W: np.isfinite(W).all(), "finite")
         self.kind = kind
         default = [f"layer {k + 1}" for k in range(len(coefs))]
         self.names = default if names is None else names

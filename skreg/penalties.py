@@ -29,7 +29,7 @@ from sklearn.base import clone
 from skreg._forms import Form, GroupForm
 from skreg._groups import metric_group_prox, partition, ratio
 from skreg._numbers import as_float, is_boolean
-from skreg._penalty import Penalty, cast, check_number, parameter_error
+from skreg._penalty import Penalty, WithoutOverflow, cast, check_number, parameter_error
 
 __all__ = [
     "L1",
@@ -48,7 +48,7 @@ Factors: TypeAlias = Sequence[float] | NDArray[Any] | None
 _LARGEST = float(np.finfo(np.float64).max)
 
 
-class _BuiltIn(Penalty):
+class _BuiltIn(WithoutOverflow, Penalty):
     """A penalty that engines know as data, with a factor for each row of W.
 
     Attributes
@@ -378,7 +378,6 @@ class GroupLasso(_BuiltIn):
         direction = ratio(W, groups.spread(groups.norm(W)))
         return lam * (direction * groups.spread(groups.factor)).astype(W.dtype)
 
-    @np.errstate(over="ignore")  # infinite thresholds make zeros
     def prox(self, W, step, lam=1.0):
         W = cast(W)[0]
         groups = self.partition(W.shape)
@@ -487,7 +486,6 @@ class _FoldedConcave(_BuiltIn):
         l1 = L1(self.factors)
         return l1.gradient(W, lam) + self.smooth_part(W, lam)[1]
 
-    @np.errstate(over="ignore")  # infinite thresholds make zeros
     def prox(self, W, step, lam=1.0):
         W = cast(W)[0]
         threshold = np.asarray(step * self._by_row(lam), dtype=np.float64)

@@ -603,6 +603,12 @@ def test_colors_mean_the_same_in_all_panels(plt):
     assert limits[0] == limits[1] == (-5.0, 5.0)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_without_a_color_are_refused(bad):
+    with pytest.raises(ValueError, match="`coefs` must be finite; got"):
+        WeightsDisplay([np.ones((2, 2)), [[0.0, bad]]])
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_weights_of_a_network(plt, binary):
     network = RegMLPClassifier((4, 3), max_iter=2, random_state=0).fit(*binary)

@@ -501,6 +501,14 @@ def test_penalty_is_needed_only_where_it_matters():
         ({"value": [0.1, -1.0]}, r"`value` must be finite and >= 0"),
         ({"value": np.nan}, r"`value` must be finite and >= 0"),
         ({"value": np.inf}, r"`value` must be finite and >= 0"),
+        (
+            {"value": [0.1, 1e300], "target": "keras_mse", "n_outputs": 1e-10},
+            r"converted to a positive float; got \[0.1, 1e\+300\] with .*'n_outputs'",
+        ),
+        (
+            {"value": 5e-324},
+            "converted to a positive float; got 5e-324 .* 0.0 as 'skreg'",
+        ),
         ({"value": None}, r"`value` must be finite and >= 0 .*got None"),
         ({"value": "a"}, r"`value` must be finite and >= 0 .*got 'a'"),
         ({"value": 0.0, "source": "sklearn_logistic"}, r"`value` must be > 0"),

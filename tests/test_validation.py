@@ -982,6 +982,43 @@ def test_global_generator_gives_only_a_seed(random_state):
     assert drawn == twin.normal()
 
 
+NUMBERS_IN_FEW_BITS = [
+    {"hidden_layer_sizes": (np.int8(100), np.int8(100)), "max_iter": np.int8(3)},
+    {"batch_size": np.int8(100)},
+    {"max_iter": np.uint8(200), "learning_rate": "cosine"},
+    {"max_iter": np.int8(2), "n_iter_no_change": np.int8(1), "tol": np.float16(0.5)},
+    {"learning_rate_init": np.float16(0.25), "epsilon": np.float16(2**-14)},
+    {"solver": "sgd", "momentum": np.float16(0.75), "learning_rate": "invscaling"},
+    {"solver": "sgd", "power_t": np.float16(0.75), "learning_rate": "invscaling"},
+    {"early_stopping": True, "validation_fraction": np.float16(0.25)},
+    {"solver": "lbfgs", "max_fun": np.int8(100), "max_iter": np.int8(100)},
+    {"ema": np.float16(0.5), "beta_1": np.float16(0.5), "beta_2": np.float16(0.75)},
+    {"random_state": np.int8(5), "reg_lambda": np.float16(0.5)},
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("parameters", NUMBERS_IN_FEW_BITS, ids=str)
+def test_numbers_in_few_bits_do_not_overflow(parameters):
+    def plain(value):
+        return value.item() if isinstance(value, np.generic) else value
+
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    y, shared = X[:, 0], {"max_iter": 3, "random_state": 5}
+    parameters = {**shared, **parameters}
+    model = RegMLPRegressor(**parameters).fit(X, y)
+    expected = RegMLPRegressor(**{k: plain(v) for k, v in parameters.items()}).fit(X, y)
+    assert_array_equal(model.predict(X), expected.predict(X))
+
+
+def test_a_seed_in_few_bits_is_one_of_a_search():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    options = {"reg_lambdas": [0.1], "cv": 2, "max_iter": 300}
+    model = RegMLPRegressorCV((2,), random_state=np.int8(5), **options).fit(X, X[:, 0])
+    expected = RegMLPRegressorCV((2,), random_state=5, **options).fit(X, X[:, 0])
+    assert_array_equal(model.predict(X), expected.predict(X))
+
+
 @pytest.mark.parametrize("seed", [0, 1, np.int64(7), 2**32 - 1])
 def test_generators_of_seeds_are_those_of_numpy(seed):
     rng, expected = seeded(seed), np.random.RandomState(seed)
