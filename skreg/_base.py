@@ -184,7 +184,14 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         with single_blas_thread():
             X = read_X(self, X, self.fitted_.dtype)
-            return self.fitted_.raw(X, self.device, self.n_jobs)
+            raw = self.fitted_.raw(X, self.device, self.n_jobs)
+        is_finite = np.isfinite(raw).all(axis=1)
+        if not is_finite.all():
+            raise ValueError(
+                f"Row {is_finite.argmin()} of X is so large that its prediction is "
+                f"beyond {raw.dtype}. Scale X like the rows of the fit."
+            )
+        return raw
 
     fitted_: Fitted
     n_features_in_: int

@@ -982,6 +982,28 @@ def test_global_generator_gives_only_a_seed(random_state):
     assert drawn == twin.normal()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e39), ("float64", 1e308)])
+def test_a_prediction_beyond_floats_names_the_row(dtype, size, container):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 3)).astype(dtype), rng.integers(3, size=30)
+    classifier = RegMLPClassifier((4,), max_iter=2, random_state=0).fit(X, y)
+    regressor = RegMLPRegressor((4,), max_iter=2, random_state=0).fit(X, y)
+    classifier.coefs_[0][:] = regressor.coefs_[0][:] = 10
+    large = X.astype(float)
+    large[7] = size
+    for predict in (
+        classifier.predict,
+        classifier.predict_proba,
+        classifier.decision_function,
+        regressor.predict,
+    ):
+        with pytest.raises(ValueError, match=f"Row 7 of X .* beyond {dtype}. Scale X"):
+            predict(container(large))
+
+
 NUMBERS_IN_FEW_BITS = [
     {"hidden_layer_sizes": (np.int8(100), np.int8(100)), "max_iter": np.int8(3)},
     {"batch_size": np.int8(100)},

@@ -253,9 +253,9 @@ class Case:
             self.find("same", "the same seed gave other weights")
         if hasattr(model, "partial_fit") and self.rng.random() < 0.3:
             self.call("partial_fit", lambda: model.partial_fit(X, y, weight))
-        predicted = model.predict(X)
+        predicted, error = self.call("predict", lambda: model.predict(X))
         self.call("a bad fit", lambda: model.fit(X, y, -1.0))
-        if model.predict(X).tobytes() != predicted.tobytes():
+        if error is None and model.predict(X).tobytes() != predicted.tobytes():
             self.find("state", "a failed fit changed the predictions")
 
     def check_fitted(self, model, X):
@@ -271,6 +271,8 @@ class Case:
         small, error = self.call("compact", model.compact)
         for method in methods:
             result, error = self.call(method, lambda m=method: getattr(model, m)(X))
+            if error is not None and "beyond float" in str(error):
+                return  # the rows of a validation set may be that large
             if error is not None or not np.isfinite(result).all():
                 self.find("finite", f"{method} of a fit that returned: {error}")
                 return
