@@ -76,6 +76,7 @@ def check(estimator, y, lambdas=LAMBDAS, weights=None, X=X, atol=1e-9):
             assert_allclose(fitted.history.objective, model.loss_curve_, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [

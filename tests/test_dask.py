@@ -276,6 +276,7 @@ def objective(model, X, y, s):
     return 0.5 * np.average(residual**2, weights=s) + penalty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", STOCHASTIC)
 def test_small_batches_reach_the_objective_and_its_zeros(client, solver):
     X, y, s = make_data("values")

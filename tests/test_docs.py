@@ -137,7 +137,14 @@ def test_sessions_of_the_readme_show_what_is_printed():
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] if p.stem == "choosing" else [])
+        for p in PAGES
+    ],
+    ids=lambda page: page.stem,
+)
 def test_sessions_of_a_page_show_what_is_printed(page, tmp_path, monkeypatch):
     text = page.read_text(encoding="utf-8")
     for module in ("onnxruntime", "skl2onnx", "skops", "skrub"):

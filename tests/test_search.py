@@ -392,6 +392,7 @@ def blobs(n=130, seed=0):
     return X, X[:, 0] + 0.5 * np.sin(3 * X[:, 1]) + 0.1 * rng.normal(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refit", [True, "stack"])
 @pytest.mark.parametrize("kind", ["values", "classes"])
 def test_auto_does_not_depend_on_units(kind, refit):
@@ -506,6 +507,7 @@ def test_batches_of_a_selection_are_of_equal_size(monkeypatch):
     assert sorted(seen) == [(401, 81), (401, 81), (402, 81)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["values", "classes"])
 def test_at_most_k_inputs(kind):
     X, y = few_of_many()

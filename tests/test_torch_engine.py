@@ -255,10 +255,12 @@ def check_against_the_core(task, activation, optimizer, dtype):
 def all_triples():
     """(task, activation, optimizer); as few as hold each task with each optimizer, and
     with most activations, are not slow."""
-    triples = product(enumerate(TASKS), enumerate(ACTIVATIONS), enumerate(OPTIMIZERS))
-    for (i, task), (k, activation), (m, optimizer) in triples:
-        marks = () if k == (i + m) % len(ACTIVATIONS) else pytest.mark.slow
-        yield pytest.param(task, activation, optimizer, marks=marks)
+    indices = product(*map(range, map(len, (TASKS, ACTIVATIONS, OPTIMIZERS))))
+    names = product(TASKS, ACTIVATIONS, OPTIMIZERS)
+    return [
+        pytest.param(*triple, marks=() if k == (i + m) % 7 else pytest.mark.slow)
+        for triple, (i, k, m) in zip(names, indices, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("task, activation, optimizer", all_triples())
@@ -268,6 +270,7 @@ def test_weights_are_those_of_the_compiled_core(
     check_against_the_core(task, activation, optimizer, "float64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
     "task, activation", [*zip(TASKS, [*ACTIVATIONS, "tanh", "relu"], strict=True)]
