@@ -191,7 +191,7 @@ n_jobs : int or None, default=None
     None: the physical cores, within the affinity of the process, the quota of its
     cgroup and OMP_NUM_THREADS; one inside workers of joblib. -1: all processors. Steps
     below about 100 microseconds use one thread whatever is asked for, and so do
-    processors without AVX-512."""
+    processors without AVX2."""
 
 _WEIGHTS = """\
 coefs_ : list of ndarray of shape (n_in, n_out)

@@ -606,7 +606,8 @@ def test_raw_predictions_equal_the_formula(name, is_sparse, dtype):
 
 
 # Rows, inputs, hidden units, outputs: the tiles and panels of the core's own matrix
-# products and their remainders, few columns, vectors, and what goes to BLAS.
+# products and their remainders, few columns, vectors, what is copied, and what goes to
+# BLAS.
 SHAPES = [
     *itertools.product((1, 5, 6, 23), (1, 3, 64), (1, 7, 17), (1, 2, 33)),
     (130, 130, 130, 130),
@@ -616,6 +617,8 @@ SHAPES = [
     (50, 20, 100, 10),
     (13, 8, 48, 12),
     (300, 2, 2, 1),
+    (91, 300, 530, 30),
+    (1050, 20, 521, 3),
 ]
 
 
@@ -648,7 +651,7 @@ def test_matrix_products_of_all_shapes_equal_those_of_numpy(blocks, dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 3])
 def test_matrix_products_equal_those_of_numpy_on_older_processors(level):
-    """AVX2 and SSE2, which leave large products to BLAS."""
+    """AVX2, and SSE2, which leaves large products to BLAS."""
     test = "test_matrix_products_of_all_shapes_equal_those_of_numpy"
     command = [sys.executable, "-m", "pytest", "-q", f"{__file__}::{test}"]
     environment = {**os.environ, "SKREG_ISA_LEVEL": str(level)}

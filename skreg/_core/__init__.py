@@ -8,8 +8,8 @@ a. One flat vector ``theta`` holds all weight matrices (row-major, ``(n_in, n_ou
 b. Nothing of Python runs inside a mini-batch. A call trains over a slice of an index
    array; the order, learning rates, stopping and interrupts belong to Python, between
    calls. Training and passes over data release the GIL.
-c. Matrix products, with the bias added, are our own (``matmul.hpp``) where they are
-   small, and at all sizes with AVX-512; else they go to SciPy's BLAS, which
+c. Matrix products, with the bias added, are our own (``matmul.hpp``) with AVX2 or
+   AVX-512, and elsewhere where they are small; else they go to SciPy's BLAS, which
    ``_blas.pxd`` hands over. Everything elementwise is a plain loop in a header
    that the compiler vectorizes: activation; derivative times delta together with the
    intercepts' gradient in one pass; loss and output delta in one pass; optimizer
@@ -22,8 +22,8 @@ e. Scratch is allocated by Python once per fit; ``Net`` says how much a pass nee
 f. With ``n_threads``, long steps, full batches and predictions are shared by a team of
    threads that lives for one call (``team.hpp``, ``training.hpp``). Every number has
    one owner and one order of terms: results have the same bits for any number of
-   threads. Steps below about 100 microseconds, and processors without AVX-512, whose
-   large products go to BLAS, use one thread.
+   threads. Steps below about 100 microseconds, and processors without AVX2, whose large
+   products go to BLAS, use one thread.
 g. Nothing is trusted: sizes, dtypes, rows and the places of CSR entries are checked
    when an object is made or a function called, at a cost that is small beside the work.
 

@@ -1,12 +1,16 @@
-// Matrix products from registers and caches: for sizes where a BLAS call costs more than
-// the work and, with AVX-512, for all, since some builds of BLAS leave it unused.
+// Matrix products from registers and caches: with AVX2 or AVX-512 for all sizes, and for
+// those where a BLAS call costs more than the work.
 //
 // After Goto & van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication: a
 // tile of C stays in registers while a few rows of A run along a panel of B, one to three
-// vectors wide, which stays in the first cache.
+// vectors wide, which stays in the first cache. Copies replace what lies far apart in
+// memory; they change no order of sums.
 #pragma once
 #include <algorithm>
 #include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
 
 #include "isa.hpp"
 #include "vecmath.hpp"
@@ -14,11 +18,25 @@
 namespace skreg {
 
 #ifdef __GNUC__
-constexpr ptrdiff_t PANEL_ROWS = 128;  // of at most 192 bytes each
+// A panel and a few rows of A share the first cache: some rows where they lie, or, but
+// for AVX-512, more in a copy.
+constexpr ptrdiff_t PANEL_ROWS = 128, COPIED_ROWS = 256;
+template <int bytes>
+constexpr ptrdiff_t MOST_ROWS = bytes < 64 ? COPIED_ROWS : PANEL_ROWS;
+// A panel is worth a copy for so many rows of A, rows of A for so many columns of B; so
+// many of them stay in the second cache, or near it.
+constexpr ptrdiff_t COPY_FROM = 24, MANY_COLUMNS = 512, ROWS_AT_ONCE = 1032;
 // Below this many multiplications own loops win over any BLAS.
 constexpr ptrdiff_t SMALL_PRODUCT = 128 * 128 * 128;
 // So few columns would leave most of a vector empty; rows that take their place at once.
 constexpr ptrdiff_t FEW_COLUMNS = 12, BLOCK_ROWS = 64;
+
+// Whether pieces of k rows of n entries would leave the first cache between uses: there
+// are too many, or they fall into few of its sets.
+template <typename T> constexpr bool is_far(ptrdiff_t k, ptrdiff_t n) {
+    const ptrdiff_t row = n * ptrdiff_t(sizeof(T));
+    return k * row > (row % 256 == 0 ? 64 : 256) * 1024;
+}
 
 // In registers, and as it lies in memory, without alignment.
 template <typename T, int bytes> struct Vector {
@@ -46,11 +64,56 @@ template <typename T> struct Operand {
     Operand from(ptrdiff_t i, ptrdiff_t j) const {
         return {data + i * row + j * col, row, col};
     }
+    const T *row_at(ptrdiff_t i) const { return data + i * row; }
 };
+
+// A copy of k columns in groups of `rows` rows, one group after the other, each column by
+// column.
+template <int rows, typename T> struct CopiedRows {
+    const T *data;
+    ptrdiff_t k;
+    static constexpr ptrdiff_t row = 1, col = rows;
+    const T *row_at(ptrdiff_t i) const { return data + i / rows * rows * k + i % rows; }
+};
+template <int rows> constexpr ptrdiff_t in_groups(ptrdiff_t m) {
+    return (m + rows - 1) / rows * rows;
+}
+
+template <int rows, typename T>
+void copy_rows(Operand<T> a, ptrdiff_t m, ptrdiff_t k, T *copy) {
+    for (ptrdiff_t i = 0; i < m; i += rows, copy += rows * k) {
+        const T *group = a.row_at(i);
+        if (a.row == 1 && i + rows <= m) {
+            for (ptrdiff_t p = 0; p < k; ++p)
+                std::copy_n(group + p * a.col, rows, copy + p * rows);
+            continue;
+        }
+        const ptrdiff_t n = std::min(ptrdiff_t(rows), m - i);
+        for (ptrdiff_t r = 0; r < n; ++r)
+            for (ptrdiff_t p = 0; p < k; ++p)
+                copy[p * rows + r] = group[r * a.row + p * a.col];
+    }
+}
+
+// Memory of this thread for such copies, or nothing where there is none left.
+template <typename T> T *copying_space(ptrdiff_t size) {
+    static thread_local std::unique_ptr<T[]> space;
+    static thread_local ptrdiff_t capacity = 0;
+    if (size > capacity) {
+        space.reset(new (std::nothrow) T[size]);
+        capacity = space ? size : 0;
+    }
+    return space.get();
+}
 
 // The first n columns of B, filled up with zeros to `width`.
 template <ptrdiff_t width, typename T>
-SKREG_INLINE void pack_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
+SKREG_INLINE void copy_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
+    if (b.col == 1 && n >= width) {  // of a known number, for the compiler
+        for (ptrdiff_t p = 0; p < k; ++p)
+            std::copy_n(b.data + p * b.row, width, panel + p * width);
+        return;
+    }
     if (n < width) std::fill_n(panel, k * width, T(0));
     n = std::min(n, width);
     if (b.col == 1) {
@@ -84,15 +147,15 @@ template <typename T> struct Target {
 
 // A tile of C: `rows` rows from the i-th on, `vectors` vectors wide, but for what is
 // beyond the last column.
-template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void tile(Operand<T> a, Panel<T> b, ptrdiff_t i, Target<T> c) {
+template <int rows, int vectors, int bytes, typename Left, typename T>
+SKREG_INLINE void tile(Left a, Panel<T> b, ptrdiff_t i, Target<T> c) {
     using V = typename Vector<T, bytes>::type;
     using Stored = typename Vector<T, bytes>::stored;
     using Bits = typename Vector<typename Format<T>::Int, bytes>::type;
     using StoredBits = typename Vector<typename Format<T>::Int, bytes>::stored;
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     V sum[rows][vectors] = {};
-    const T *column = a.data + i * a.row;
+    const T *column = a.row_at(i);
     for (ptrdiff_t p = 0; p < b.n_rows; ++p, column += a.col) {
         const T *row = b.row(p);
         V entries[vectors];
@@ -132,25 +195,25 @@ SKREG_INLINE void tile(Operand<T> a, Panel<T> b, ptrdiff_t i, Target<T> c) {
 }
 
 // Tiles of `rows` rows, from row i on as long as there are as many.
-template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void tiles(Operand<T> a, Panel<T> b, ptrdiff_t &i, Target<T> c) {
+template <int rows, int vectors, int bytes, typename Left, typename T>
+SKREG_INLINE void tiles(Left a, Panel<T> b, ptrdiff_t &i, Target<T> c) {
     for (; i + rows <= c.m; i += rows) tile<rows, vectors, bytes>(a, b, i, c);
 }
 
 // C = bias + A (m, k) @ B (k, n), or added to C, for n up to `vectors` vectors.
-template <int rows, int vectors, int bytes, typename T>
-SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, const T *bias,
-                                Target<T> c) {
+template <int rows, int vectors, int bytes, typename Left, typename T>
+SKREG_INLINE void panel_product(Left a, Operand<T> b, ptrdiff_t k, bool copies,
+                                const T *bias, Target<T> c) {
     constexpr ptrdiff_t width = vectors * Vector<T, bytes>::width;
-    alignas(64) T packed[PANEL_ROWS * width], last[width], start[width] = {};
+    alignas(64) T copy[MOST_ROWS<bytes> * width], last[width], start[width] = {};
     if (bias) std::copy_n(bias, std::min(c.n, width), start);
     Panel<T> panel{b.data, b.row, k, last, start};
-    if (b.col != 1 || b.row + c.n < width) {
-        pack_panel<width>(b, k, c.n, packed);
-        panel.rows = packed;
+    if (b.col != 1 || b.row + c.n < width || copies) {
+        copy_panel<width>(b, k, c.n, copy);
+        panel.rows = copy;
         panel.stride = width;
     }
-    pack_panel<width>(b.from(k - 1, 0), 1, c.n, last);
+    copy_panel<width>(b.from(k - 1, 0), 1, c.n, last);
     ptrdiff_t i = 0;
     tiles<rows, vectors, bytes>(a, panel, i, c);
     if constexpr (rows > 8) tiles<8, vectors, bytes>(a, panel, i, c);
@@ -159,48 +222,94 @@ SKREG_INLINE void panel_product(Operand<T> a, Operand<T> b, ptrdiff_t k, const T
     tiles<1, vectors, bytes>(a, panel, i, c);
 }
 
-// Panels of two vectors, and one of three where a single one would be left.
-template <int bytes, int rows, typename T>
-SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                          ptrdiff_t k, const T *bias, bool accumulate, T *c) {
+// The same for all columns. Panels of two vectors, and one of three where a single one
+// would be left, unless its fewer rows at a time do not fit those of a copy.
+template <int bytes, int rows, typename Left, typename T>
+SKREG_INLINE void all_panels(Left a, Operand<T> b, ptrdiff_t k, bool copies,
+                             const T *bias, Target<T> c) {
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     constexpr int rows_of_three = rows > 8 ? 8 : 4;
-    for (ptrdiff_t p = 0; p < k; p += PANEL_ROWS) {
-        const ptrdiff_t inner = std::min(PANEL_ROWS, k - p);
-        for (ptrdiff_t j = 0; j < n;) {
-            const Operand<T> left = a.from(0, p), right = b.from(p, j);
-            const T *const offset = bias && p == 0 ? bias + j : nullptr;
-            const Target<T> out{c + j, m, n - j, n, accumulate || p > 0};
-            if (out.n <= width) {
-                panel_product<rows, 1, bytes>(left, right, inner, offset, out);
-                j += width;
-            } else if (out.n > 2 * width && out.n <= 3 * width) {
-                panel_product<rows_of_three, 3, bytes>(left, right, inner, offset, out);
-                j += 3 * width;
-            } else {
-                panel_product<rows, 2, bytes>(left, right, inner, offset, out);
-                j += 2 * width;
-            }
+    constexpr bool is_copied = std::is_same_v<Left, CopiedRows<rows, T>>;
+    for (ptrdiff_t j = 0; j < c.n;) {
+        const Operand<T> right = b.from(0, j);
+        const T *const offset = bias ? bias + j : nullptr;
+        const Target<T> out{c.data + j, c.m, c.n - j, c.stride, c.accumulate};
+        if (out.n <= width) {
+            panel_product<rows, 1, bytes>(a, right, k, copies, offset, out);
+            j += width;
+        } else if (!is_copied && out.n > 2 * width && out.n <= 3 * width) {
+            panel_product<rows_of_three, 3, bytes>(a, right, k, copies, offset, out);
+            j += 3 * width;
+        } else {
+            panel_product<rows, 2, bytes>(a, right, k, copies, offset, out);
+            j += 2 * width;
         }
     }
 }
 
+// The same by blocks of A, of which copies are made in `space`.
+template <typename Isa, typename T>
+void copied_product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
+                    ptrdiff_t panel_rows, bool copies, const T *bias, bool accumulate,
+                    T *c, T *space) {
+    for (ptrdiff_t p = 0; p < k; p += panel_rows)
+        for (ptrdiff_t i = 0; i < m; i += ROWS_AT_ONCE) {
+            const ptrdiff_t inner = std::min(panel_rows, k - p);
+            const Target<T> out{c + i * n, std::min(ROWS_AT_ONCE, m - i), n, n,
+                                accumulate || p > 0};
+            copy_rows<Isa::rows>(a.from(i, p), out.m, inner, space);
+            Isa::block(CopiedRows<Isa::rows, T>{space, inner}, b.from(p, 0), inner,
+                       copies, p == 0 ? bias : nullptr, out);
+        }
+}
+
+// C (m, n) = bias + A (m, k) @ B (k, n), or added to C. The order of sums depends on n
+// and k alone, and not on n where it may count rows of C'.
+template <typename Isa, typename T>
+SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
+                          ptrdiff_t k, const T *bias, bool accumulate, T *c) {
+    const bool may_copy = Isa::bytes < 64 && n > BLOCK_ROWS;
+    const bool far = may_copy && is_far<T>(k, n), copies = far && m >= COPY_FROM;
+    const ptrdiff_t panel_rows = far ? COPIED_ROWS : PANEL_ROWS;
+    if (may_copy && (a.col == 1 ? n >= MANY_COLUMNS : is_far<T>(k, a.col))) {
+        const ptrdiff_t some = in_groups<Isa::rows>(std::min(ROWS_AT_ONCE, m));
+        if (T *space = copying_space<T>(some * std::min(panel_rows, k)))
+            return copied_product<Isa>(a, b, m, n, k, panel_rows, copies, bias,
+                                       accumulate, c, space);
+    }
+    for (ptrdiff_t p = 0; p < k; p += panel_rows)
+        all_panels<Isa::bytes, Isa::rows>(
+            a.from(0, p), b.from(p, 0), std::min(panel_rows, k - p), copies,
+            p == 0 ? bias : nullptr, Target<T>{c, m, n, n, accumulate || p > 0});
+}
+
 // Tiles fill the registers of each instruction set: 32 of 64 bytes, 16 of 32 or 16.
-template <typename T>
-SKREG_V4 void product_v4(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                         ptrdiff_t k, const T *bias, bool accumulate, T *c) {
-    product<64, 12>(a, b, m, n, k, bias, accumulate, c);
-}
-template <typename T>
-SKREG_V3 void product_v3(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
-                         ptrdiff_t k, const T *bias, bool accumulate, T *c) {
-    product<32, 6>(a, b, m, n, k, bias, accumulate, c);
-}
-template <typename T>
-void product_baseline(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,
-                      const T *bias, bool accumulate, T *c) {
-    product<16, 4>(a, b, m, n, k, bias, accumulate, c);
-}
+// Copied rows have a function of their own, which leaves the compiler registers for
+// others.
+#define SKREG_PRODUCTS(Isa, target)                                                      \
+    template <typename T>                                                                \
+    target static void all(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,         \
+                           ptrdiff_t k, const T *bias, bool accumulate, T *c) {          \
+        product<Isa>(a, b, m, n, k, bias, accumulate, c);                                \
+    }                                                                                    \
+    template <typename Left, typename T>                                                 \
+    target static void block(Left a, Operand<T> b, ptrdiff_t k, bool copies,             \
+                             const T *bias, Target<T> c) {                               \
+        all_panels<bytes, rows>(a, b, k, copies, bias, c);                               \
+    }
+struct Avx512 {
+    static constexpr int bytes = 64, rows = 12;
+    SKREG_PRODUCTS(Avx512, SKREG_V4)
+};
+struct Avx2 {
+    static constexpr int bytes = 32, rows = 6;
+    SKREG_PRODUCTS(Avx2, SKREG_V3)
+};
+struct Baseline {
+    static constexpr int bytes = 16, rows = 4;
+    SKREG_PRODUCTS(Baseline, )
+};
+#undef SKREG_PRODUCTS
 
 // C (m, n) = A' (m, k) @ B (k, n), or added to C, for a few columns: C' = B' A fills
 // vectors with the rows of C.
@@ -284,7 +393,7 @@ using Product = void (*)(Operand<T>, Operand<T>, ptrdiff_t, ptrdiff_t, ptrdiff_t
                          const T *, bool, T *);
 template <typename T> Product<T> best_product() {
     const int level = isa_level();
-    return level == 4 ? product_v4<T> : level == 3 ? product_v3<T> : product_baseline<T>;
+    return level == 4 ? Avx512::all<T> : level == 3 ? Avx2::all<T> : Baseline::all<T>;
 }
 #endif
 
@@ -292,7 +401,7 @@ template <typename T> Product<T> best_product() {
 // lies in a block of rows or a slab of weights.
 inline bool products_are_own() {
 #ifdef __GNUC__
-    return isa_level() == 4;
+    return isa_level() >= 3;
 #else
     return false;
 #endif
@@ -320,7 +429,7 @@ void matmul(bool transpose_a, bool transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdif
     if (n == 1 && !transpose_b && !transpose_a && !accumulate && lda == k)
         return matvec(a, b, m, k, bias ? *bias : T(0), c);
 #ifdef __GNUC__
-    if (isa_level() == 4 || m * n * k <= SMALL_PRODUCT) {
+    if (products_are_own() || m * n * k <= SMALL_PRODUCT) {
         const auto product = best_product<T>();
         if (transpose_a && !transpose_b && !bias && n <= FEW_COLUMNS && m > FEW_COLUMNS)
             return few_columns_product(product, m, n, k, a, lda, b, accumulate, c);

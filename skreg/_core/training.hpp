@@ -48,12 +48,19 @@ inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrd
 inline ptrdiff_t n_blocks(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
 
 // Blocks and slabs do not change a sum, so they may depend on the number of threads: two
-// tiles of a product or more, and several for each thread, as some take longer.
-constexpr ptrdiff_t TILE_ROWS = 12, BLOCKS_PER_THREAD = 3, SLABS_PER_THREAD = 8;
+// tiles of a product or more, and several for each thread, as some take longer; fewer
+// with AVX2, where each copies the panels of its products.
+struct Shares {
+    ptrdiff_t tile_rows, blocks, slabs;  // the latter for each thread
+};
+inline Shares shares() {
+    return isa_level() == 4 ? Shares{Avx512::rows, 3, 8} : Shares{Avx2::rows, 2, 4};
+}
 
 inline ptrdiff_t rows_per_block(ptrdiff_t n, int n_threads) {
-    const ptrdiff_t tiles = n_blocks(n, TILE_ROWS * BLOCKS_PER_THREAD * n_threads);
-    return TILE_ROWS * std::max(ptrdiff_t(2), tiles);
+    const Shares share = shares();
+    const ptrdiff_t tiles = n_blocks(n, share.tile_rows * share.blocks * n_threads);
+    return share.tile_rows * std::max(ptrdiff_t(2), tiles);
 }
 
 // m rows of W_l from the i-th on, their parameters [from, to).
@@ -63,12 +70,14 @@ struct Slab {
 };
 
 inline std::vector<Slab> slabs_of(const Network &net, int n_threads) {
-    const ptrdiff_t entries = n_blocks(net.n_weights, SLABS_PER_THREAD * n_threads);
+    const Shares share = shares();
+    const ptrdiff_t entries = n_blocks(net.n_weights, share.slabs * n_threads);
     std::vector<Slab> slabs;
     for (size_t l = 0; l < net.layers.size(); ++l) {
         const Layer &layer = net.layers[l];
         const ptrdiff_t rows =
-            TILE_ROWS * std::max(ptrdiff_t(2), entries / TILE_ROWS / layer.out);
+            share.tile_rows *
+            std::max(ptrdiff_t(2), entries / share.tile_rows / layer.out);
         for (ptrdiff_t i = 0; i < layer.in; i += rows) {
             const ptrdiff_t m = std::min(rows, layer.in - i);
             const ptrdiff_t from = layer.w + i * layer.out;
