@@ -156,6 +156,9 @@ SKREG_INLINE void tile(Left a, Panel<T> b, ptrdiff_t i, Target<T> c) {
     constexpr ptrdiff_t width = Vector<T, bytes>::width;
     V sum[rows][vectors] = {};
     const T *column = a.row_at(i);
+    if constexpr (bytes < 64)  // rows of C may lie pages apart
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) __builtin_prefetch(c.data + (i + r) * c.stride, 1);
     for (ptrdiff_t p = 0; p < b.n_rows; ++p, column += a.col) {
         const T *row = b.row(p);
         V entries[vectors];
@@ -270,7 +273,9 @@ SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
                           ptrdiff_t k, const T *bias, bool accumulate, T *c) {
     const bool may_copy = Isa::bytes < 64 && n > BLOCK_ROWS;
     const bool far = may_copy && is_far<T>(k, n), copies = far && m >= COPY_FROM;
-    const ptrdiff_t panel_rows = far ? COPIED_ROWS : PANEL_ROWS;
+    // No short one at the end, which would cost as much as a long one to add to C.
+    const ptrdiff_t n_panels = (k + COPIED_ROWS - 1) / COPIED_ROWS;
+    const ptrdiff_t panel_rows = far ? (k + n_panels - 1) / n_panels : PANEL_ROWS;
     if (may_copy && (a.col == 1 ? n >= MANY_COLUMNS : is_far<T>(k, a.col))) {
         const ptrdiff_t some = in_groups<Isa::rows>(std::min(ROWS_AT_ONCE, m));
         if (T *space = copying_space<T>(some * std::min(panel_rows, k)))
