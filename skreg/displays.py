@@ -28,6 +28,7 @@ from skreg._drawing import (
 )
 from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
+from skreg._numbers import as_float
 from skreg._optimizers import Optimizer
 from skreg._path import RegMLPPath
 from skreg._problem import Problem
@@ -53,13 +54,21 @@ _PENALTIES = ("l1", "l2", "elasticnet")
 _SOLVERS = ("sgd", "rmsprop", "adam")
 
 
+def _is_finite_from_zero(number):
+    return 0 <= as_float(number) < np.inf
+
+
+def _is_positive(number):
+    return 0 < as_float(number) < np.inf
+
+
 def _check_grid(reg_lambdas, reg_lambda):
     """Return the grid as an array; the chosen λ may be None."""
     grid = check_lambdas(reg_lambdas)
     is_fine = grid.size and 0 <= grid.min() and grid.max() < np.inf
     check("reg_lambdas", grid, lambda _: is_fine, "at least one finite value >= 0")
     if reg_lambda is not None:
-        check("reg_lambda", reg_lambda, lambda lam: 0 <= lam < np.inf, "None or >= 0")
+        check("reg_lambda", reg_lambda, _is_finite_from_zero, "None or >= 0")
     return grid
 
 
@@ -510,7 +519,7 @@ class PenaltyDisplay(Display):
             As in `plot`.
         """
         for name, number in {"reg_lambda": reg_lambda, "step": step}.items():
-            check(name, number, lambda x: 0 < x < np.inf, "a finite float > 0")
+            check(name, number, _is_positive, "a finite float > 0")
         weights = 4 * reg_lambda * np.linspace(-1, 1, 401)
         rows = [np.array([[w, *others]]) for w in weights]
         origin = np.array([[0.0, *others]])
@@ -616,9 +625,9 @@ class ShrinkageDisplay(Display):
         """
         penalties = _check_penalties(penalties, (1, 1))
         for name, value, is_allowed, allowed in (
-            ("weight", weight, np.isfinite, "a finite float"),
-            ("reg_lambda", reg_lambda, lambda x: 0 <= x < np.inf, "a float >= 0"),
-            ("learning_rate", learning_rate, lambda x: 0 < x < np.inf, "a float > 0"),
+            ("weight", weight, lambda w: np.isfinite(as_float(w)), "a finite float"),
+            ("reg_lambda", reg_lambda, _is_finite_from_zero, "a finite float >= 0"),
+            ("learning_rate", learning_rate, _is_positive, "a finite float > 0"),
             ("n_steps", n_steps, lambda n: len(range(n)) > 0, "an int >= 1"),
             ("solver", solver, _SOLVERS.__contains__, f"in {_SOLVERS}"),
             ("momentum", momentum, lambda x: 0 <= x < 1, "a float in [0, 1)"),

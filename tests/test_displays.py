@@ -730,7 +730,7 @@ def test_penalties_refuse_what_does_not_fit():
 
 
 @pytest.mark.parametrize("name", ["reg_lambda", "step"])
-@pytest.mark.parametrize("value", [-1.0, np.nan, "1", np.ones(2)])
+@pytest.mark.parametrize("value", [-1.0, np.nan, "1", np.ones(2), 10**400])
 def test_numbers_of_penalties_are_checked(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a finite float > 0; got"):
         PenaltyDisplay.from_penalties(**{name: value})
@@ -809,8 +809,11 @@ def test_a_weight_that_leaves_zero_again_is_not_there_yet():
     "name, value",
     [
         ("weight", np.inf),
+        ("weight", -(10**400)),
         ("reg_lambda", -1.0),
+        ("reg_lambda", 10**400),
         ("learning_rate", -0.5),
+        ("learning_rate", 10**400),
         ("learning_rate", "constant"),
         ("n_steps", -1),
         ("n_steps", 1.5),
