@@ -192,6 +192,7 @@ class Coordinates:
         shares = np.clip((strength - logs) / degrees, -_FARTHEST, _FARTHEST)
         return self.weight_unit * np.exp(shares - shares.mean())
 
+    @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
     def enter(self, theta):
         """Return the variables u of theta, in float64."""
         u = theta.astype(np.float64)
@@ -242,7 +243,8 @@ class Standardized:
     coordinates : Coordinates
     """
 
-    @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
+    # The solver sees what is not finite.
+    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def __init__(self, composite, coordinates):
         self._composite, self._coordinates = composite, coordinates
         self._scale = coordinates.scale

@@ -63,6 +63,7 @@ def null_theta(twin):
     return theta
 
 
+@np.errstate(over="ignore")  # what is not finite is seen
 def automatic_ends(problem, twin, theta, eps):
     """Both ends of an automatic grid.
 
@@ -165,7 +166,7 @@ def _largest_curvature(problem, theta):
     direction, largest = _weight_gradient(problem, theta), 0.0
     for _ in range(20):
         norm = np.linalg.norm(direction)
-        if norm == 0:
+        if not 0 < norm < np.inf:
             break
         direction = direction / norm
         length = np.linalg.norm(spread[:, np.newaxis] * direction)

@@ -67,6 +67,7 @@ class Problem:
         """
         return self.data.value_grad(self.network, theta)
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen
     def gradient_unit(self, theta, coordinates):
         """Largest entry of the data term's gradient where the network is constant.
 

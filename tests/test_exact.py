@@ -18,7 +18,7 @@ from sklearn.linear_model import GammaRegressor, PoissonRegressor
 from sklearn.metrics import mean_gamma_deviance, mean_poisson_deviance
 from sklearn.preprocessing import scale
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPRegressor, RegMLPRegressorCV
 from skreg.penalties import MCP, SCAD
 from tests import naive
 
@@ -808,6 +808,18 @@ def test_units_that_overflow_end_in_the_message_of_divergence():
     model = RegMLPRegressor((3,), activation="tanh", solver="lbfgs", **huge)
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         model.fit(X, y)
+
+
+@pytest.mark.parametrize("size", [1e300, 1e307])
+@pytest.mark.parametrize("hidden", [(), (3,)])
+def test_targets_whose_gradients_overflow_are_an_error(hidden, size):
+    """And no warning of NumPy."""
+    X, y = np.eye(6)[:, :2], size * np.arange(6.0)
+    with pytest.raises(ValueError, match=r"Scale|large values|diverged"):
+        RegMLPRegressor(hidden, solver="lbfgs", penalty="group_lasso").fit(X, y)
+    search = RegMLPRegressorCV(hidden, solver="lbfgs", reg_lambdas=3, cv=2)
+    with pytest.raises(ValueError, match=r"Scale|large values|diverged"):
+        search.fit(X, y)
 
 
 @pytest.mark.parametrize(
