@@ -2,10 +2,12 @@
 How accurate are regularized networks?
 ======================================
 
-Three comparisons, on data in the folder named by `SKREG_DATA`::
+Four comparisons and a check, on data in the folder named by `SKREG_DATA`::
 
     SKREG_DATA=... python examples/benchmarks/bench_accuracy.py tabular
     SKREG_DATA=... python examples/benchmarks/bench_accuracy.py published
+    SKREG_DATA=... python examples/benchmarks/bench_accuracy.py madelon
+    SKREG_DATA=... python examples/benchmarks/bench_accuracy.py intervals
     python examples/benchmarks/bench_accuracy.py synthetic
 
 ``tabular`` trains all contenders on the same random splits of each set in
@@ -23,6 +25,12 @@ has none, so only equal losses tie); and the ratio of processor times.
 accuracies of eight methods on each) and prints mean accuracy and inputs kept, and the
 mean difference of accuracies to LassoNet with its standard error over the splits.
 Inputs are scaled before the split, as they were there.
+
+``madelon`` selects inputs of ``madelon.npz``, 20 of 500 or as many as LassoNetCV likes,
+on its training rows, and judges by its validation rows.
+
+``intervals`` counts how many targets of the test rows lie in the intervals of level 0.9
+of "skreg auto", on the sets of ``tabular`` with values.
 
 ``synthetic`` selects 5 of 40 and 15 of 60 inputs from 300 rows of a known function:
 how many of the inputs selected are false, how many true ones are found, and how far
@@ -317,6 +325,85 @@ def compare(names, losses, seconds, ours, others):
         print(f"{mine / theirs:12.3f}")
 
 
+# Madelon
+
+
+def measure_madelon(label, seed, quick):
+    """Return accuracy, loss, inputs kept and seconds."""
+    with np.load(data_folder() / "madelon.npz", allow_pickle=False) as data:
+        X, y = data["X_train"][: 500 if quick else None], data["y_train"]
+        X_test, y_test = data["X_valid"], data["y_valid"]
+    scaler = StandardScaler().fit(X)
+    X, X_test = (scaler.transform(rows).astype(np.float32) for rows in (X, X_test))
+    few = RegMLPClassifierCV(
+        penalty="group_lasso", max_features=20, random_state=seed, cv=2 if quick else 5
+    )
+    model = lassonet(True, seed, quick) if label == "LassoNetCV" else few
+    seconds = timed_fit(model, X, y[: len(X)].astype(int))
+    loss, accuracy = judge(model, X_test, y_test, True)
+    return accuracy, loss, selected(model, X.shape[1]).sum(), seconds
+
+
+def madelon(args, results):
+    print(f"{'contender':20}{'accuracy':>9}{'loss':>8}{'inputs':>8}{'seconds':>9}")
+    for label in available(args.contenders or ["skreg", "LassoNetCV"], results):
+        if label == "LassoNetCV" and args.quick:
+            continue
+        rows = [
+            results.of(
+                "madelon",
+                "madelon",
+                label,
+                seed,
+                measure=partial(measure_madelon, label, seed, args.quick),
+            )
+            for seed in range(args.splits)
+        ]
+        accuracy, loss, n_kept, seconds = np.mean(rows, axis=0)
+        print(
+            f"{label:20}{accuracy:9.3f}{loss:8.3f}{n_kept:8.1f}{seconds:9.1f}",
+            flush=True,
+        )
+
+
+# Intervals
+
+
+def measure_intervals(split, file, quick):
+    """Return the share of targets inside, mean width and seconds."""
+    X, y, X_test, y_test, _ = tabular_split(file, split)
+    model = skreg_auto("folds")(False, split, quick)
+    seconds = timed_fit(model, X, y)
+    lower, upper = model.predict_interval(X_test, level=0.9)
+    inside = (lower <= y_test) & (y_test <= upper)
+    return inside.mean(), (upper - lower).mean(), seconds
+
+
+def intervals(args, results):
+    print(f"{'set':30}{'inside':>8}{'±':>7}{'width':>8}{'seconds':>9}")
+    for file in sorted((data_folder() / "tabular").glob("*.npz")):
+        with np.load(file, allow_pickle=False) as data:
+            is_classifier = str(data["task"]) == "c"
+        if is_classifier or (args.sets and file.stem not in args.sets):
+            continue
+        rows = [
+            results.of(
+                "intervals",
+                file.stem,
+                "skreg auto",
+                split,
+                measure=partial(measure_intervals, split, file, args.quick),
+            )
+            for split in range(args.splits)
+        ]
+        share, standard_error = mean_and_error([row[0] for row in rows])
+        _, width, seconds = np.mean(rows, axis=0)
+        print(
+            f"{file.stem:30}{share:8.3f}{standard_error:7.3f}{width:8.2f}{seconds:9.1f}",
+            flush=True,
+        )
+
+
 # Published splits
 
 
@@ -486,6 +573,8 @@ def synthetic(args, results):
 PARTS = {
     "tabular": (tabular, 3),
     "published": (published, 50),
+    "madelon": (madelon, 1),
+    "intervals": (intervals, 3),
     "synthetic": (synthetic, 8),
 }
 
@@ -495,16 +584,18 @@ def main():
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--sets", nargs="+", help="names of sets, default: all")
     parser.add_argument("--contenders", nargs="+", help="default: all of the part")
-    parser.add_argument("--splits", type=int, help="splits or seeds, default: 3, 50, 8")
+    parser.add_argument("--splits", type=int, help="splits or seeds")
     parser.add_argument("--results", type=Path, help="file of results, to go on with")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     if args.quick and args.results:
         parser.error("--results are those of full runs, without --quick")
+    os.environ["OMP_NUM_THREADS"] = "1"  # which skreg's own threads go by
     run, n_splits = PARTS[args.part]
     args.splits = args.splits or (1 if args.quick else n_splits)
     if args.quick and not args.sets:
-        args.sets = {"tabular": QUICK_SETS, "published": ["wine"]}.get(args.part)
+        few = {"tabular": QUICK_SETS, "published": ["wine"], "intervals": ["tecator"]}
+        args.sets = few.get(args.part)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         run(args, Results(args.results))
