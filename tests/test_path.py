@@ -327,6 +327,17 @@ def test_networks_between_neighbors_improve_a_path(cancer, monkeypatch, seed):
     assert path.n_iter.sum() > without.n_iter.sum()
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_only_penalties_that_lose_units_have_networks_between_neighbors(
+    cancer, monkeypatch, penalty
+):
+    seen = []
+    monkeypatch.setattr(Branches, "_bridge", lambda self: seen.append(penalty))
+    model = RegMLPClassifier((10,), **TANH | {"penalty": penalty})
+    reg_mlp_path(model, *cancer, reg_lambdas=[1e-3, 3.0])
+    assert seen == (["l1"] if penalty == "l1" else [])
+
+
 class Shifted(GroupLasso):
     """So much less that the objective is negative."""
 
