@@ -30,7 +30,7 @@ Inputs are scaled before the split, as they were there.
 on its training rows, and judges by its validation rows.
 
 ``intervals`` counts how many targets of the test rows lie in the intervals of level 0.9
-of "skreg auto", on the sets of ``tabular`` with values.
+of "skreg auto folds", on the sets of ``tabular`` with values.
 
 ``synthetic`` selects 5 of 40 and 15 of 60 inputs from 300 rows of a known function:
 how many of the inputs selected are false, how many true ones are found, and how far
@@ -196,6 +196,19 @@ class Results:
                     file.write(json.dumps([key, self.known[key]]) + "\n")
         return self.known[key]
 
+    def of_splits(self, args, part, name, label, measure, *data):
+        """What `measure(label, split, *data, quick)` returns for each split."""
+        return [
+            self.of(
+                part,
+                name,
+                label,
+                split,
+                measure=partial(measure, label, split, *data, args.quick),
+            )
+            for split in range(args.splits)
+        ]
+
 
 def timed_fit(model, X, y, **params):
     """Fit on one thread; return processor seconds."""
@@ -278,16 +291,9 @@ def tabular(args, results):
     print(f"{'accuracy':>10}{'inputs':>8}{'seconds':>9}")
     losses, seconds = {}, {}  # (set, contender): one value per split
     for file, label in product(files, labels):
-        rows = [
-            results.of(
-                "tabular",
-                file.stem,
-                label,
-                split,
-                measure=partial(measure_tabular, label, split, file, args.quick),
-            )
-            for split in range(args.splits)
-        ]
+        rows = results.of_splits(
+            args, "tabular", file.stem, label, measure_tabular, file
+        )
         rows = np.array(rows)
         losses[file.stem, label], seconds[file.stem, label] = rows[:, 0], rows[:, 3]
         loss, error = mean_and_error(rows[:, 0])
@@ -347,18 +353,7 @@ def measure_madelon(label, seed, quick):
 def madelon(args, results):
     print(f"{'contender':20}{'accuracy':>9}{'loss':>8}{'inputs':>8}{'seconds':>9}")
     for label in available(args.contenders or ["skreg", "LassoNetCV"], results):
-        if label == "LassoNetCV" and args.quick:
-            continue
-        rows = [
-            results.of(
-                "madelon",
-                "madelon",
-                label,
-                seed,
-                measure=partial(measure_madelon, label, seed, args.quick),
-            )
-            for seed in range(args.splits)
-        ]
+        rows = results.of_splits(args, "madelon", "madelon", label, measure_madelon)
         accuracy, loss, n_kept, seconds = np.mean(rows, axis=0)
         print(
             f"{label:20}{accuracy:9.3f}{loss:8.3f}{n_kept:8.1f}{seconds:9.1f}",
@@ -369,10 +364,10 @@ def madelon(args, results):
 # Intervals
 
 
-def measure_intervals(split, file, quick):
+def measure_intervals(label, split, file, quick):
     """Return the share of targets inside, mean width and seconds."""
     X, y, X_test, y_test, _ = tabular_split(file, split)
-    model = skreg_auto("folds")(False, split, quick)
+    model = CONTENDERS[label](False, split, quick)
     seconds = timed_fit(model, X, y)
     lower, upper = model.predict_interval(X_test, level=0.9)
     inside = (lower <= y_test) & (y_test <= upper)
@@ -386,16 +381,9 @@ def intervals(args, results):
             is_classifier = str(data["task"]) == "c"
         if is_classifier or (args.sets and file.stem not in args.sets):
             continue
-        rows = [
-            results.of(
-                "intervals",
-                file.stem,
-                "skreg auto",
-                split,
-                measure=partial(measure_intervals, split, file, args.quick),
-            )
-            for split in range(args.splits)
-        ]
+        rows = results.of_splits(
+            args, "intervals", file.stem, "skreg auto folds", measure_intervals, file
+        )
         share, standard_error = mean_and_error([row[0] for row in rows])
         _, width, seconds = np.mean(rows, axis=0)
         print(
@@ -444,16 +432,9 @@ def published(args, results):
         for label, accuracy in theirs.items():
             print(f"{file.stem:16}{label:18}{100 * accuracy.mean():9.1f}")
         for label in args.contenders or published_contenders(0, args.quick):
-            rows = [
-                results.of(
-                    "published",
-                    file.stem,
-                    label,
-                    seed,
-                    measure=partial(measure_published, label, seed, X, y, args.quick),
-                )
-                for seed in range(args.splits)
-            ]
+            rows = results.of_splits(
+                args, "published", file.stem, label, measure_published, X, y
+            )
             accuracy, n_inputs, seconds = np.transpose(rows)
             difference, error = mean_and_error(
                 100 * (accuracy - theirs["LassoNet"][: args.splits])
@@ -548,18 +529,9 @@ def synthetic(args, results):
     for n_true, n_inputs in [(5, 40), (15, 60)]:
         name = f"{n_true} of {n_inputs}"
         for label in args.contenders or synthetic_contenders(n_true, 0, args.quick):
-            rows = [
-                results.of(
-                    "synthetic",
-                    name,
-                    label,
-                    seed,
-                    measure=partial(
-                        measure_synthetic, label, seed, n_true, n_inputs, args.quick
-                    ),
-                )
-                for seed in range(args.splits)
-            ]
+            rows = results.of_splits(
+                args, "synthetic", name, label, measure_synthetic, n_true, n_inputs
+            )
             false_share, standard_error = mean_and_error([row[0] for row in rows])
             _, power, n_kept, error, seconds = np.mean(rows, axis=0)
             print(

@@ -17,6 +17,11 @@
 
 namespace skreg {
 
+// Blocks of a size that n entries fill, the last one in part.
+constexpr ptrdiff_t n_blocks(ptrdiff_t n, ptrdiff_t size) {
+    return (n + size - 1) / size;
+}
+
 #ifdef __GNUC__
 // A panel and a few rows of A share the first cache: some rows where they lie, or, but
 // for AVX-512, more in a copy.
@@ -75,10 +80,6 @@ template <int rows, typename T> struct CopiedRows {
     static constexpr ptrdiff_t row = 1, col = rows;
     const T *row_at(ptrdiff_t i) const { return data + i / rows * rows * k + i % rows; }
 };
-template <int rows> constexpr ptrdiff_t in_groups(ptrdiff_t m) {
-    return (m + rows - 1) / rows * rows;
-}
-
 template <int rows, typename T>
 void copy_rows(Operand<T> a, ptrdiff_t m, ptrdiff_t k, T *copy) {
     for (ptrdiff_t i = 0; i < m; i += rows, copy += rows * k) {
@@ -274,11 +275,10 @@ SKREG_INLINE void product(Operand<T> a, Operand<T> b, ptrdiff_t m, ptrdiff_t n,
     const bool may_copy = Isa::bytes < 64 && n > BLOCK_ROWS;
     const bool far = may_copy && is_far<T>(k, n), copies = far && m >= COPY_FROM;
     // No short one at the end, which would cost as much as a long one to add to C.
-    const ptrdiff_t n_panels = (k + COPIED_ROWS - 1) / COPIED_ROWS;
-    const ptrdiff_t panel_rows = far ? (k + n_panels - 1) / n_panels : PANEL_ROWS;
+    const ptrdiff_t panel_rows = far ? n_blocks(k, n_blocks(k, COPIED_ROWS)) : PANEL_ROWS;
     if (may_copy && (a.col == 1 ? n >= MANY_COLUMNS : is_far<T>(k, a.col))) {
-        const ptrdiff_t some = in_groups<Isa::rows>(std::min(ROWS_AT_ONCE, m));
-        if (T *space = copying_space<T>(some * std::min(panel_rows, k)))
+        const ptrdiff_t groups = n_blocks(std::min(ROWS_AT_ONCE, m), Isa::rows);
+        if (T *space = copying_space<T>(groups * Isa::rows * std::min(panel_rows, k)))
             return copied_product<Isa>(a, b, m, n, k, panel_rows, copies, bias,
                                        accumulate, c, space);
     }

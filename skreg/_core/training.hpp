@@ -45,8 +45,6 @@ inline int threads_for(int n_threads, const Network &net, const Rows &rows, ptrd
     return std::max(1, std::min(n_threads, most_threads(net, rows, n)));
 }
 
-inline ptrdiff_t n_blocks(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
-
 // Blocks and slabs do not change a sum, so they may depend on the number of threads: two
 // tiles of a product or more, and several for each thread, as some take longer; fewer
 // with AVX2, where each copies the panels of its products.
