@@ -237,7 +237,9 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         lambda f: _one_or_all(f.modes),
         "Resolved `decay_mode`, per layer if they differ.",
     )
-    loss_: float = _attribute(lambda f: f.history.objective[-1], "J of the last epoch.")
+    loss_: float = _attribute(
+        lambda f: f.history.last_objective, "J of the last epoch."
+    )
     loss_curve_: list[float] = _attribute(lambda f: f.history.objective, "J per epoch.")
     data_loss_curve_: list[float] = _attribute(
         lambda f: f.history.data_loss, "Data term per epoch."

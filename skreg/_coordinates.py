@@ -6,7 +6,9 @@ The deterministic solver sees the network as if inputs and targets were standard
 
 with a diagonal D of powers of the spreads of inputs and targets. Objective, penalties
 and lambda stay what they are; only the solver's variables u, and with them its start,
-its metric and its tolerances, are free of units.
+its metric and its tolerances, are free of units. It sees the objective itself in
+units of a power of two: nothing is rounded by that, and no square of a gradient
+overflows or vanishes where that of the targets does not.
 """
 
 import numpy as np
@@ -104,6 +106,8 @@ class Coordinates:
         The diagonal of D.
     shift : ndarray of shape (n_outputs,)
         Of the last intercepts: the null prediction, or 0 where they are penalized.
+    objective_unit : float
+        The least power of two above ``e``; 1 where that is not finite.
     target_spread : float
         ``a_L``.
     input_spread : float
@@ -115,7 +119,8 @@ class Coordinates:
         so much stronger there.
     """
 
-    @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
+    # The solver sees what is not finite.
+    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def __init__(
         self,
         network,
@@ -142,6 +147,9 @@ class Coordinates:
         self._weights = network.slices[0], network.shapes[0]
         self._first = network.slices[network.n_layers]
         self._last = network.slices[-1]
+        unit = max(curvature * target * target, np.finfo(float).tiny)
+        exponent = min(np.frexp(unit)[1], 1023) if np.isfinite(unit) else 0
+        self.objective_unit = float(np.ldexp(1.0, exponent))
         self.scale = np.empty(network.n_parameters)
         units = np.ones(network.n_layers + 1)
         units[[0, -1]] = self.input_spread, self.target_spread
@@ -153,7 +161,6 @@ class Coordinates:
             self.scale[network.slices[network.n_layers + layer]] = units[layer + 1]
         if penalties[0] is None or penalties[0].has_metric_prox:
             l1, l2 = _strengths(penalties[0], lam[0], network.shapes[0])
-            unit = max(curvature * target * target, np.finfo(float).tiny)
             inverse = np.hypot(columns[:, np.newaxis] / units[1], np.sqrt(l2 / unit))
             rows = self.scale[network.slices[0]].reshape(network.shapes[0])
             rows[:] = 1 / (inverse + l1 / unit)
@@ -161,6 +168,7 @@ class Coordinates:
         self._shares[network.slices[network.n_layers - 1]] = 1.0
         self._shares[self._last] = 1.0
         self.scale *= self._shares
+        self._gradient_scale = self.scale / self.objective_unit
 
     @classmethod
     def of(cls, problem, lam):
@@ -213,11 +221,14 @@ class Coordinates:
         return self._mean @ theta[where].reshape(shape)
 
     def to_gradient(self, grad):
-        """Turn a gradient in theta into one in u, in place; return it."""
+        """Turn a gradient in theta into one in u, in place; return it.
+
+        It is one of the objective in its unit.
+        """
         where, shape = self._weights
         weights = grad[where].reshape(shape)  # a view
         weights -= self._mean[:, np.newaxis] * grad[self._first]
-        grad *= self.scale
+        grad *= self._gradient_scale
         return grad
 
     def start(self, drawn):
@@ -234,7 +245,7 @@ class Coordinates:
 
 
 class Standardized:
-    """A composite objective as a function of the variables u.
+    """A composite objective, in its unit, as a function of the variables u.
 
     Parameters
     ----------
@@ -247,7 +258,7 @@ class Standardized:
     @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def __init__(self, composite, coordinates):
         self._composite, self._coordinates = composite, coordinates
-        self._scale = coordinates.scale
+        self._scale, self._unit = coordinates.scale, coordinates.objective_unit
         self.is_nonsmooth = composite.is_nonsmooth
         self.penalized = composite.penalized
         self.has_ridge = composite.has_ridge
@@ -263,15 +274,16 @@ class Standardized:
     def smooth_value_grad(self, u):
         """Return the smooth part f and its gradient in u."""
         value, grad = self._composite.smooth_value_grad(self._coordinates.leave(u))
-        return value, self._coordinates.to_gradient(grad)
+        return value / self._unit, self._coordinates.to_gradient(grad)
 
     def nonsmooth_value(self, u):
         """Return h, which acts on what no shift changes."""
-        return self._composite.nonsmooth_value(self._scale * u)
+        return self._composite.nonsmooth_value(self._scale * u) / self._unit
 
     def prox(self, u, step):
-        """Return the minimizer z of |z - u|^2 / (2 step) + h(D z)."""
-        step = step * (self._largest * self._largest)  # a power of a float may raise
+        """Return the minimizer z of |z - u|^2 / (2 step) + h, in its unit, at D z."""
+        # A power of a float may raise.
+        step = step / self._unit * (self._largest * self._largest)
         z = self._nonsmooth.prox(self._scale * u, step)
         z /= self._scale
         np.copyto(z, u, where=self._free)  # without rounding
@@ -286,7 +298,8 @@ class Standardized:
         return np.where(crossed == theta, candidate, crossed / self._scale)
 
     def penalty_value(self, u, h):
-        """Return all penalties at u, where the nonsmooth part is h."""
+        """Return all penalties at u, as they are, where h in its unit is known."""
+        h = h * self._unit
         if not self._composite.has_smooth:
             return h
         return self._composite.penalty_value(self._scale * u, h)

@@ -40,6 +40,11 @@ class History:
         """Their sum, J, as a list."""
         return [a + b for a, b in zip(self.data_loss, self.penalty)]
 
+    @property
+    def last_objective(self):
+        """J of the last epoch, without a look at the others."""
+        return self.data_loss[-1] + self.penalty[-1]
+
     def extended(self, other, longest=None):
         """This history and then another one; of both the last `longest` entries."""
         start = None if longest is None else -longest

@@ -84,10 +84,10 @@ class Problem:
         Returns
         -------
         float
-            Positive, of the gradient in the variables of the coordinates. Where inputs
-            tell nothing, and all there is of that gradient is rounding, another
-            constant is predicted, one unit more by the first output; it is 1 where that
-            gradient vanishes as well, or is not finite.
+            Positive, of the gradient in the variables of the coordinates, and of the
+            objective in its unit. Where inputs tell nothing, and all there is of that
+            gradient is rounding, another constant is predicted, one unit more by the
+            first output; it is 1 where that gradient vanishes as well or is not finite.
         """
         network = self.network
         constant = coordinates.enter(theta)

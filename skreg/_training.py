@@ -157,7 +157,7 @@ class Training:
         fitted = self.record(result, monitor)
         if monitor.best_theta is None:
             is_finite &= result.status is not Status.NON_FINITE
-            is_finite &= np.isfinite(fitted.history.objective[-1])
+            is_finite &= np.isfinite(fitted.history.last_objective)
         if not is_finite:
             raise ValueError(NON_FINITE)
         return fitted
@@ -177,7 +177,7 @@ class Training:
             longest = _LONGEST_STREAM if self.is_stream else None
             history = previous.history.extended(history, longest)
         watches = monitor.validate is not None
-        best_loss = float(min(monitor.best_loss, *objective, history.objective[-1]))
+        best_loss = float(min(monitor.best_loss, *objective, history.last_objective))
         return Fitted(
             task=self.task,
             header=self.header,
@@ -588,7 +588,7 @@ def warn_after(training, estimator, result, fitted, loss):
         limits += f", max_fun={estimator.max_fun}"
     if status is Status.INTERRUPTED:
         warn("Training interrupted by user.")
-    elif status is Status.NON_FINITE or not np.isfinite(fitted.history.objective[-1]):
+    elif status is Status.NON_FINITE or not np.isfinite(fitted.history.last_objective):
         warn(
             "Training diverged; the weights of the best validation score are kept. "
             "Lower 'learning_rate_init' or scale the data.",
@@ -625,7 +625,7 @@ def warn_after(training, estimator, result, fitted, loss):
     elif _is_above_a_constant(training, fitted):
         warn(
             f"solver={estimator.solver!r} ended with an objective of "
-            f"{fitted.history.objective[-1]:.3g}, but a constant has "
+            f"{fitted.history.last_objective:.3g}, but a constant has "
             f"{training.problem.data.null_value:.3g}. Try another 'random_state', "
             "lower 'tol', or scale the data.",
             ConvergenceWarning,
@@ -689,7 +689,7 @@ def _is_above_a_constant(training, fitted):
     problem = training.problem
     if not isinstance(training.solver, Deterministic) or problem.penalize_intercepts:
         return False  # or a constant has its price as well
-    return fitted.history.objective[-1] > _level_of_a_constant(problem.data)
+    return fitted.history.last_objective > _level_of_a_constant(problem.data)
 
 
 def _is_far_from_optimal(training, result):

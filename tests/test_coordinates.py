@@ -82,6 +82,18 @@ def test_constant_columns_have_no_spread_but_rounding():
     )
 
 
+@pytest.mark.parametrize("size", [1e-170, 1e-3, 1.0, 1e100, 1.2e154, 1e160])
+def test_the_unit_of_the_objective_is_a_power_of_two(size):
+    x = np.array([[1.0], [2.0], [4.0]])
+    network, loss = Network((1, 1), "tanh"), REGRESSION_LOSSES["squared_error"]
+    coordinates = make_problem(x, size * x, None, network, loss, (None,)).coordinates()
+    unit = coordinates.objective_unit
+    assert 0 < unit < np.inf and np.frexp(unit)[0] == 0.5
+    exact = coordinates.target_spread * coordinates.target_spread
+    if np.finfo(float).tiny < exact < 2.0**1023:
+        assert unit / 2 <= exact < unit
+
+
 # The way there and back ---------------------------------------------------------------
 
 
@@ -151,14 +163,15 @@ def test_the_objective_and_its_gradient(activation, penalize_intercepts):
         activation=activation, penalize_intercepts=penalize_intercepts
     )
     plain = problem.composite(LAM)
-    objective = Standardized(plain, problem.coordinates())
-    theta = problem.coordinates().leave(u)
+    coordinates = problem.coordinates()
+    objective, unit = Standardized(plain, coordinates), coordinates.objective_unit
+    theta = coordinates.leave(u)
     value, grad = objective.smooth_value_grad(u)
-    assert_allclose(value, plain.smooth_value_grad(theta)[0], rtol=1e-13)
+    assert_allclose(unit * value, plain.smooth_value_grad(theta)[0], rtol=1e-13)
     differences = approx_fprime(u, lambda t: objective.smooth_value_grad(t)[0], 1e-6)
     assert_allclose(grad, differences, rtol=1e-3, atol=1e-4 * np.abs(grad).max())
     h = objective.nonsmooth_value(u)
-    assert_allclose(h, plain.nonsmooth_value(theta), rtol=1e-13)
+    assert_allclose(unit * h, plain.nonsmooth_value(theta), rtol=1e-13)
     penalty = problem.penalty_value(theta, LAM)
     assert_allclose(objective.penalty_value(u, h), penalty, rtol=1e-13)
 

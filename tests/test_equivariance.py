@@ -299,6 +299,22 @@ def test_prices(hidden, penalty):
     assert model.fit(X, 1e6 * z + 1e7).score(X, 1e6 * z + 1e7) > expected - 0.01
 
 
+@pytest.mark.parametrize("n_hidden", [1, 2])
+@pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
+def test_no_square_on_the_way_overflows_or_vanishes(penalty, n_hidden):
+    """Powers of two, of which each of 2 or 3 layers has its root, round nothing."""
+    X, y = data()
+    fits = []
+    for c in (1.0, 2.0**396, 2.0**-396):
+        root = c ** (1 / (n_hidden + 1))
+        lam = 0.01 * c**2 * root ** -DEGREES[penalty]
+        net = network("squared_error", (4,) * n_hidden, lam, penalty=penalty)
+        net.set_params(activation="relu", max_iter=30).fit(X, c * y)
+        fits.append(net.predict(X) / c)
+    assert np.ptp(fits[0]) > 1
+    assert_allclose(fits, [fits[0]] * 3, **TIGHT)
+
+
 # Paths and searches -------------------------------------------------------------------
 
 
@@ -308,7 +324,10 @@ def path_factor(penalty, n_layers, c_X, c_y):
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2", "group_lasso"])
-@pytest.mark.parametrize("c_X, c_y", [(1e-5, 1.0), (1e4, 1.0), (1.0, 1e-6), (1.0, 1e5)])
+@pytest.mark.parametrize(
+    "c_X, c_y",
+    [(1e-5, 1.0), (1e4, 1.0), (1.0, 1e-6), (1.0, 1e5), (1.0, 1e-100), (1.0, 1e100)],
+)
 def test_linear_paths(penalty, c_X, c_y):
     X, y = data()
     linear = network(hidden=(), penalty=penalty)

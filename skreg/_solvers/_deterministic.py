@@ -67,6 +67,7 @@ class Deterministic:
 
         def record(theta, value, h, n_iter):
             nonlocal complete, n_complete
+            value *= coordinates.objective_unit
             penalty = objective.penalty_value(theta, h)
             history["data_loss"].append(value - penalty)
             history["penalty"].append(penalty)
