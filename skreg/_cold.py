@@ -60,7 +60,9 @@ class _OneCopy:
             every = self._rows.weighted(task)
             encoded = every.targets, every.weights, task.loss, task.n_outputs
             chosen = fold if train is None else fold[train]
-            data = _device.data_term(estimator.device, self._X, *encoded, dtype, chosen)
+            data = _device.data_term(
+                estimator.device, self._X, *encoded, dtype, chosen, estimator.precision
+            )
             self._X = data.X
             return data
 

@@ -184,8 +184,12 @@ verbose : bool or int, default=False
     ends; 2 a line per epoch.
 device : str, default="cpu"
     Where to train: "cpu" is the compiled core; "cuda", "cuda:1", or any device of
-    PyTorch as "torch:cpu", runs on PyTorch, with the same weights up to rounding. See
-    :ref:`devices`. Predictions of many rows are computed there, too.
+    PyTorch as "torch:cpu", runs on PyTorch, with the same weights up to `precision`.
+    See :ref:`devices`. Predictions of many rows are computed there, too.
+precision : {"exact", "tf32"}, default="exact"
+    Of products of float32 matrices where mini-batches train on CUDA; all else is exact.
+    "tf32" rounds what is multiplied to 10 bits of mantissa, as tensor cores do in half
+    the time of large networks: weights differ in their third digit. See :ref:`devices`.
 n_jobs : int or None, default=None
     Threads of one fit and of its predictions, on which no result depends, bit by bit.
     None: the physical cores, within the affinity of the process, the quota of its
@@ -297,6 +301,12 @@ REGRESSOR = {
 _LEFT_OUT = {"reg_lambda", "warm_start", "n_jobs"}
 
 _OWN_PARAMETERS = """\
+precision : {"exact", "tf32"}, default="tf32"
+    Of products of float32 matrices where mini-batches train on CUDA; all else is exact.
+    "tf32" rounds what is multiplied to 10 bits of mantissa, as tensor cores do in half
+    the time of large networks: weights differ in their third digit, and of lambdas that
+    score alike another one may be chosen. `best_estimator_` has the same. See
+    :ref:`devices`.
 param_grid : None, "auto", dict or list of dict, default=None
     Parameters of the network to choose as well, with GridSearchCV's meaning: lists of
     values by name (``penalty__gamma`` included), each combination with its own path of

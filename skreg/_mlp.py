@@ -80,6 +80,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         warm_start: bool = False,
         verbose: bool | int = False,
         device: str = "cpu",
+        precision: str = "exact",
         n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -114,6 +115,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
+        self.precision = precision
         self.n_jobs = n_jobs
 
     @available_if(can_stream)
@@ -282,6 +284,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         warm_start: bool = False,
         verbose: bool | int = False,
         device: str = "cpu",
+        precision: str = "exact",
         n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -317,6 +320,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
+        self.precision = precision
         self.n_jobs = n_jobs
 
     @available_if(can_stream)

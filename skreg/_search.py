@@ -77,6 +77,7 @@ class RegMLPClassifierCV(SearchCV, RegMLPClassifier):
         scoring: Scoring = None,
         verbose: bool | int = False,
         device: str = "cpu",
+        precision: str = "tf32",
         param_grid: ParamGrid = None,
         reg_lambdas: int | ArrayLike | None = None,
         eps: float | None = None,
@@ -118,6 +119,7 @@ class RegMLPClassifierCV(SearchCV, RegMLPClassifier):
         self.scoring = scoring
         self.verbose = verbose
         self.device = device
+        self.precision = precision
         self.param_grid = param_grid
         self.reg_lambdas = reg_lambdas
         self.eps = eps
@@ -186,6 +188,7 @@ class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
         scoring: Scoring = None,
         verbose: bool | int = False,
         device: str = "cpu",
+        precision: str = "tf32",
         param_grid: ParamGrid = None,
         reg_lambdas: int | ArrayLike | None = None,
         eps: float | None = None,
@@ -228,6 +231,7 @@ class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
         self.scoring = scoring
         self.verbose = verbose
         self.device = device
+        self.precision = precision
         self.param_grid = param_grid
         self.reg_lambdas = reg_lambdas
         self.eps = eps

@@ -410,9 +410,9 @@ def data_term(rows, estimator, task, X, dtype, train=None):
     `validation_score`.
     """
     encoded = rows.targets, rows.weights, task.loss, task.n_outputs
-    return _device.data_term(
-        estimator.device, X, *encoded, dtype, train, estimator.n_jobs
-    )
+    place, precision = estimator.device, estimator.precision
+    options = dtype, train, precision, estimator.n_jobs
+    return _device.data_term(place, X, *encoded, *options)
 
 
 def _split(estimator, task, rows, rng):

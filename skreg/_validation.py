@@ -10,7 +10,7 @@ from sklearn import utils
 from sklearn.metrics import check_scoring
 
 from skreg._coordinates import common_log
-from skreg._engines._device import DEVICES, is_device_name
+from skreg._engines._device import DEVICES, PRECISIONS, is_device_name
 from skreg._network import ACTIVATIONS
 from skreg._numbers import as_float, is_boolean, is_integer, seeded
 from skreg._penalty import check_methods
@@ -123,6 +123,7 @@ _CONSTRAINTS = {
     ),
     "warm_start": _BOOLEAN,
     "device": (is_device_name, DEVICES),
+    "precision": _options(PRECISIONS),
     "verbose": VERBOSE,
     "n_jobs": N_JOBS,
 }

@@ -4,6 +4,9 @@ import importlib
 import pickle
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -101,6 +104,54 @@ def test_single_precision():
     core, other = pair(RegMLPRegressor, penalty="l1")
     x = X.astype(np.float32)
     check_equal(core.fit(x, SCORE[:, 0]), other.fit(x, SCORE[:, 0]), 1e-5)
+
+
+@pytest.mark.parametrize("precision", ["exact", "tf32"])
+def test_training_has_the_precision_that_is_asked_for(precision, monkeypatch):
+    """What is computed without training is exact in any case."""
+    training = importlib.import_module("skreg._engines._torch_training")
+    computing, seen = training.computing, set()
+
+    def watched(device, precision):
+        seen.add(precision)
+        return computing(device, precision)
+
+    monkeypatch.setattr(training, "computing", watched)
+    core, other = pair(RegMLPRegressor, precision=precision)
+    check_equal(core.fit(X, SCORE[:, 0]), other.fit(X, SCORE[:, 0]))
+    assert seen == {precision}
+    seen.clear()
+    options = {**SETTINGS, "reg_lambdas": [0.003, 3.0], "start": "cold", "cv": 3}
+    del options["reg_lambda"]
+    given = {} if precision == "tf32" else {"precision": precision}  # the default
+    search = RegMLPRegressorCV((5,), device="torch:cpu", **given, **options)
+    search.fit(X, SCORE[:, 0])
+    assert seen == {precision} == {search.best_estimator_.precision}
+
+
+def test_threads_do_not_change_the_precision_of_each_other(monkeypatch):
+    passes = importlib.import_module("skreg._engines._torch_passes")
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    settings, cuda = torch.backends.cuda.matmul, torch.device("cuda")
+    before = settings.fp32_precision
+
+    def look(precision):
+        seen = set()
+        for _ in range(300):
+            with passes.computing(cuda, precision):
+                seen.add(settings.fp32_precision)
+                with passes.computing(cuda, "exact"):  # of a pass in between
+                    seen.add(f"inner {settings.fp32_precision}")
+                time.sleep(0)  # another thread may go on
+                seen.add(settings.fp32_precision)
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(look, ["exact", "tf32"] * 2))
+    assert found == [{"ieee", "inner ieee"}, {"tf32", "inner ieee"}] * 2
+    assert settings.fp32_precision == before
+    with passes.computing(torch.device("cpu"), "tf32"):
+        assert settings.fp32_precision == before
 
 
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix])

@@ -24,7 +24,7 @@ PARAMETERS = """
     penalize_intercepts solver learning_rate_init learning_rate power_t momentum
     nesterovs_momentum beta_1 beta_2 rho epsilon batch_size max_iter max_fun tol shuffle
     random_state early_stopping validation_fraction n_iter_no_change ema scoring
-    warm_start verbose device n_jobs
+    warm_start verbose device precision n_jobs
 """.split()
 ATTRIBUTES = """
     coefs_ intercepts_ n_iter_ t_ loss_ best_loss_ loss_curve_ data_loss_curve_

@@ -79,7 +79,8 @@ def test_convex_problems_give_the_results_of_grid_search(binary, start):
         model.predict_proba(X), theirs.predict_proba(X), rtol=1e-4, atol=1e-6
     )
     assert type(model.best_estimator_) is RegMLPClassifier
-    expected = theirs.best_estimator_.get_params() | {"scoring": "neg_log_loss"}
+    expected = theirs.best_estimator_.get_params()
+    expected |= {"scoring": "neg_log_loss", "precision": "tf32"}
     assert model.best_estimator_.get_params() == expected
 
 

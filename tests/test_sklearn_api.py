@@ -273,6 +273,7 @@ OTHER_VALUES = {
     "warm_start": True,
     "verbose": 1,
     "device": "torch:cpu",
+    "precision": "tf32",
     "n_jobs": 2,
 }
 OTHER_VALUES_OF = {

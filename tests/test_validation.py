@@ -101,6 +101,7 @@ BAD_VALUES = {
     "warm_start": NOT_BOOL,
     "verbose": [-1, 0.5, "yes", None],
     "n_jobs": [0, True, 1.0, "2", NAN, 1025, -1025, 2**80],
+    "precision": [None, True, "float32", "TF32", 10],
     "device": [None, 0, True, b"cpu", "gpu", "torch:", "cuda:x", ""],
 }
 BAD_CLASSIFIER_VALUES = {

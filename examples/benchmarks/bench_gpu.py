@@ -21,9 +21,8 @@ of rows and penalties. The last part is a whole search on data of the size of MN
 strengths, 5 folds and 30 epochs, the upload, the scores of all networks on the rows
 held out and those trained on, and the fits on all rows.
 
-The estimators compute exact products. "tf32", for the tables alone, takes less time for
-large networks, but its weights differ in their third digit, and on development data it
-chose another strength in 4 of 24 searches.
+`--precision` is of the tables and of the search; ``bench_precision.py`` tells how often
+it changes what a search chooses.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from joblib import Parallel, cpu_count, delayed
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import RegMLPClassifier, RegMLPClassifierCV
-from skreg._engines._device import torch_device
+from skreg._engines._device import PRECISIONS, torch_device
 from skreg._engines._torch import TorchRows
 from skreg._network import Network
 from skreg._optimizers import Optimizer
@@ -208,6 +207,7 @@ def search(options):
         tol=0.0,
         batch_size=BATCH_SIZE,
         device=options.device,
+        precision=options.precision,
         random_state=0,
     )
     start = time.perf_counter()
@@ -255,7 +255,7 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--precision", choices=("exact", "tf32"), default="exact")
+    parser.add_argument("--precision", choices=PRECISIONS, default="exact")
     parser.add_argument("--quick", action="store_true", help="small, to try it out")
     options = parser.parse_args()
     options.torch_device = torch_device(options.device)

@@ -10,6 +10,9 @@ from skreg._engines._compiled import predict_raw as _predict_on_cpu
 #: Operations above which a prediction is worth the way to another device.
 WORTH_THE_WAY = 1e9
 
+#: Of products where a device of torch trains.
+PRECISIONS = ("exact", "tf32")
+
 DEVICES = "'cpu', 'cuda', 'cuda:1', or 'torch:' and the name of a torch device"
 
 
@@ -80,6 +83,7 @@ def data_term(
     n_outputs,
     dtype=np.float64,
     rows=None,
+    precision="exact",
     n_jobs=1,
 ):
     """Return the data term over rows on a device; see `skreg._engines.DataTerm`.
@@ -90,6 +94,8 @@ def data_term(
         As of the estimators.
     X, targets, weights, loss, n_outputs, dtype, rows
         See `skreg._engines._compiled.CompiledRows`.
+    precision : {"exact", "tf32"}, default="exact"
+        See `skreg._engines._torch.TorchRows`; the compiled core is always exact.
     n_jobs : int or None, default=1
         Threads of the compiled core.
     """
@@ -99,7 +105,7 @@ def data_term(
     place = torch_device(device)
     from skreg._engines._torch import TorchRows
 
-    return TorchRows(*arguments, device=place)
+    return TorchRows(*arguments, device=place, precision=precision)
 
 
 def predictor(device, network, X, n_jobs=1):

@@ -1,8 +1,9 @@
 """Passes of many networks of one architecture over batches of rows on a device."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, pairwise
+from threading import RLock
 
 import numpy as np
 import torch
@@ -25,18 +26,26 @@ def operations(device):
     return _torch_ops
 
 
+_on_cuda = RLock()
+
+
 @contextmanager
 def computing(device, precision):
-    """On this device, with products of float32 matrices on CUDA exact or in TF32."""
+    """On this device, with products of float32 matrices on CUDA exact or in TF32.
+
+    torch has one setting for all threads, so that only one of them computes there.
+    """
+    if device.type != "cuda":
+        yield
+        return
     settings = torch.backends.cuda.matmul
-    before = settings.fp32_precision
-    settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    is_cuda = device.type == "cuda"
-    try:
-        with torch.cuda.device(device) if is_cuda else nullcontext():
+    with _on_cuda, torch.cuda.device(device):
+        before = settings.fp32_precision
+        settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        try:
             yield
-    finally:
-        settings.fp32_precision = before
+        finally:
+            settings.fp32_precision = before
 
 
 # Rows --------------------------------------------------------------------------------
