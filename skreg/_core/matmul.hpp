@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "isa.hpp"
+#include "transpose.hpp"
 #include "vecmath.hpp"
 
 namespace skreg {
@@ -90,6 +91,13 @@ void copy_rows(Operand<T> a, ptrdiff_t m, ptrdiff_t k, T *copy) {
             continue;
         }
         const ptrdiff_t n = std::min(ptrdiff_t(rows), m - i);
+        if (a.col == 1) {
+            if (n == rows)  // a known number, for the compiler
+                transpose(group, a.row, rows, k, copy, rows);
+            else
+                transpose(group, a.row, n, k, copy, rows);
+            continue;
+        }
         for (ptrdiff_t r = 0; r < n; ++r)
             for (ptrdiff_t p = 0; p < k; ++p)
                 copy[p * rows + r] = group[r * a.row + p * a.col];
@@ -121,10 +129,10 @@ SKREG_INLINE void copy_panel(Operand<T> b, ptrdiff_t k, ptrdiff_t n, T *panel) {
         for (ptrdiff_t p = 0; p < k; ++p)
             for (ptrdiff_t j = 0; j < n; ++j)
                 panel[p * width + j] = b.data[p * b.row + j];
+    } else if (n == width) {
+        transpose(b.data, b.col, width, k, panel, width);
     } else {
-        for (ptrdiff_t j = 0; j < n; ++j)
-            for (ptrdiff_t p = 0; p < k; ++p)
-                panel[p * width + j] = b.data[p * b.row + j * b.col];
+        transpose(b.data, b.col, n, k, panel, width);
     }
 }
 

@@ -253,11 +253,10 @@ void transpose_rows(const Layer &layer, ptrdiff_t i, ptrdiff_t m, const T *theta
                     T *scratch) {
     const T *w = theta + layer.w;
     T *out = scratch + layer.transposed;
-    constexpr ptrdiff_t side = 16;
+    constexpr ptrdiff_t side = 16;  // one or two lines of the cache
     for (ptrdiff_t r = i; r < i + m; r += side)
-        for (ptrdiff_t j = 0; j < layer.out; ++j)
-            for (ptrdiff_t q = r; q < std::min(r + side, i + m); ++q)
-                out[j * layer.in + q] = w[q * layer.out + j];
+        transpose(w + r * layer.out, layer.out, std::min(side, i + m - r), layer.out,
+                  out + r, layer.in);
 }
 
 }  // namespace skreg
