@@ -396,6 +396,8 @@ def _adapted(results, plan):
     without it, an adaptive one need not be.
     """
     known = [result for result in results if result.best is not None]
+    if not known:  # `best_result` raises
+        return results
     positive = [gamma for gamma in plan.exponents if gamma > 0]
     pilots = [_pilots(result, plan) for result in known]
     candidates = [

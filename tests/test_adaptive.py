@@ -271,6 +271,13 @@ def test_penalties_without_factors_are_refused(penalty):
         search(penalty=penalty, adaptive=1.0).fit(X, Y)
 
 
+@pytest.mark.parametrize("exponents", [1.0, [0.0, 1.0]])
+def test_pilots_that_all_diverge_are_said(exponents):
+    model = search(adaptive=exponents, solver="sgd", learning_rate_init=1e300)
+    with pytest.raises(ValueError, match="No value of 'reg_lambdas' has a score"):
+        model.fit(X, Y)
+
+
 @pytest.mark.parametrize("wrong", [-1, 21, np.nan, np.inf, "1", None, [], [0, -1]])
 def test_wrong_exponents_are_refused(wrong):
     with pytest.raises(ValueError, match=r"'adaptive' .* number in \[0, 20\]"):
