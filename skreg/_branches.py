@@ -108,8 +108,7 @@ class Branches:
                 coefs = self.walk.problem.network.coefs(theta)
                 coefs[layer][:, unit] = coefs[layer + 1][unit] = 0.0
                 smaller.append(theta)
-        lam = self.walk.per_layer(fit.lam)
-        smaller.sort(key=lambda theta: self.walk.problem.value(theta, lam))
+        smaller.sort(key=lambda theta: self.walk.value(theta, fit.lam))
         few = self.settings.few_units
         return smaller[: max(1, few * few // len(smaller))]
 

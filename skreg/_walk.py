@@ -210,6 +210,9 @@ class Walk:
         n_iter = sum(r.n_iter for r in parts)
         return replace(new, result=replace(new.result, n_iter=n_iter, history=history))
 
+    def value(self, theta, lam):
+        return self.problem.data_value(theta) + self._penalty(theta, lam)
+
     def objective(self, fit, lam):
         return fit.data_loss + self._penalty(fit.theta, lam)
 
