@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import subprocess
+import sys
 from collections import namedtuple
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -753,6 +756,23 @@ def test_triton_kernels_do_the_same(
         )
         thetas.append([r.theta for r in results])
     assert_allclose(*thetas, rtol=0, atol=TOLERANCES[dtype])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_kernels_compile_for_a_card_that_is_not_here(dtype, tmp_path):
+    pytest.importorskip("triton")
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.compile_kernels", dtype],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    *names, count = result.stdout.split()
+    kernels = "activate activate_backward gather group_kernel loss_and_delta update"
+    assert names == [f"_{name}" for name in kernels.split()] and int(count) > 50
 
 
 def test_all_losses_are_tried():
