@@ -263,8 +263,9 @@ class Case:
         # On the way, an objective may have been too large for a float, but never NaN.
         # Early stopping keeps an earlier network than the last one, and says so.
         ends = [] if model.early_stopping else [curve[-1] for curve in curves]
+        before = np.concatenate([curve[:-1] for curve in curves])
         for values in (*model.coefs_, *model.intercepts_, ends):
-            if not np.isfinite(values).all() or np.isnan(np.concatenate(curves)).any():
+            if not np.isfinite(values).all() or np.isnan(before).any():
                 self.find("finite", "weights or curves of a fit that returned")
                 return
         methods = ["predict_proba"] if is_classifier(model) else ["predict"]
