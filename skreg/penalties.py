@@ -45,7 +45,7 @@ __all__ = [
 
 Factors: TypeAlias = Sequence[float] | NDArray[Any] | None
 
-_LARGEST = float(np.finfo(np.float64).max)
+_SMALLEST, _LARGEST = map(float, (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
 class _BuiltIn(WithoutOverflow, Penalty):
@@ -524,13 +524,14 @@ class _FoldedConcave(_BuiltIn):
         return way / 2 * ratio(way, stop - start), stop
 
     def _ramp_by_row(self, lam):
-        """The ramp in units of each row, finite."""
-        ramp = self.ramp(float(lam))
+        """The ramp in units of each row, of a length that float32 can tell from 0."""
+        start, stop = self.ramp(float(lam))
         if self.factors is not None:
             with np.errstate(over="ignore"):
-                ramp = [ratio(point, self._by_row(1.0)) for point in ramp]
-            return tuple(np.minimum(point, _LARGEST) for point in ramp)
-        return tuple(min(point, _LARGEST) for point in ramp)
+                start, stop = (ratio(a, self._by_row(1.0)) for a in (start, stop))
+        start = np.minimum(start, _LARGEST / 2)
+        stop = np.clip(stop, start + _SMALLEST, _LARGEST)
+        return (float(start), float(stop)) if self.factors is None else (start, stop)
 
     def nonsmooth_part(self, lam=1.0):
         return L1(self.factors), lam

@@ -945,6 +945,25 @@ def test_form_has_plain_floats():
     assert ElasticNet(np.float32(0.3)).form(1.0, SHAPE).l1 == float(np.float32(0.3))
 
 
+@pytest.mark.parametrize("factors", [None, [1e-200, 0.0, 1e200]])
+@pytest.mark.parametrize("lam", [5e-324, 1e-50, 0.1, 1e50])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda factors: MCP(5e-324, factors=factors),
+        lambda factors: MCP(1e300, factors=factors),
+        lambda factors: MCP(saturation=5e-324, factors=factors),
+        lambda factors: SCAD(factors=factors),
+        lambda factors: SCAD(saturation=1e300, factors=factors),
+    ],
+)
+def test_a_ramp_has_a_length_in_float32(make, lam, factors):
+    """Where it had none, networks of float32 or of tiny gamma divided 0 by 0."""
+    start, stop = make(factors).form(lam, (3, 2)).ramp
+    start, stop = np.float32(start), np.float32(stop)
+    assert np.isfinite(stop).all() and (stop > start).all()
+
+
 def test_form_of_a_subclass_is_none():
     class Preset(L1):
         pass
