@@ -103,7 +103,8 @@ def with_adaptive_factors(network, weights, gamma):
             "'sparse_group_lasso', or an object that has the parameter 'factors', "
             f"without by='units'. Got penalty={first!r}; or set adaptive=0."
         )
-    norms = np.linalg.norm(weights.astype(np.float64), axis=1)
+    exponent = np.frexp(np.abs(weights).max(initial=0.0))[1]  # squares stay floats
+    norms = np.linalg.norm(np.ldexp(weights.astype(np.float64), -exponent), axis=1)
     groups = getattr(first, "groups", None)
     factors = adaptive_factors(norms, gamma, groups, first.factors)
     first = clone(first).set_params(factors=tuple(factors.tolist()))

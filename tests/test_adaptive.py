@@ -18,7 +18,7 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
-from skreg._adaptive import adaptive_factors
+from skreg._adaptive import adaptive_factors, with_adaptive_factors
 from skreg.penalties import (
     L1,
     L2,
@@ -253,6 +253,17 @@ def test_factors_of_special_pilots():
     grouped = adaptive_factors(np.array([3.0, 4.0, 0.0]), 1, groups=["a", "b", "b"])
     assert_allclose(grouped[1:], 1.001 / (np.sqrt(8) / 3 + 1e-3))
     assert grouped[0] == 1
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-3, 1e300])
+def test_only_ratios_of_weights_count(size):
+    weights = np.array([[1.0, 0.5], [0.25, 0.0], [0.0, 0.0]])
+    network = RegMLPRegressor(penalty="l1")
+    factors = [
+        with_adaptive_factors(network, W, 1.0).penalty.factors
+        for W in (weights, size * weights)
+    ]
+    assert_allclose(*factors, rtol=1e-12)
 
 
 class Mine(Penalty):
