@@ -61,8 +61,15 @@ class Units:
         targets = _rounded((rows.targets - self.y_mean) / self.y_scale, np.float64)
         return replace(rows, X=X, targets=targets, y=targets.reshape(rows.y.shape))
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error
     def restored(self, fitted):
-        """The network of standardized rows as one of the rows as they are."""
+        """The network of standardized rows as one of the rows as they are.
+
+        Raises
+        ------
+        ValueError
+            If its weights are beyond the floats of its precision.
+        """
         inputs = slice(None) if fitted.inputs is None else fitted.inputs
         mean, scale = self.mean[inputs], self.scale[inputs]
         coefs = [W.astype(np.float64) for W in fitted.coefs]
@@ -74,11 +81,15 @@ class Units:
         else:
             coefs[-1] = coefs[-1] * self.y_scale
             intercepts[-1] = intercepts[-1] * self.y_scale + self.y_mean
-        return replace(
-            fitted,
-            coefs=[W.astype(fitted.dtype) for W in coefs],
-            intercepts=[b.astype(fitted.dtype) for b in intercepts],
-        )
+        coefs = [W.astype(fitted.dtype) for W in coefs]
+        intercepts = [b.astype(fitted.dtype) for b in intercepts]
+        if not all(np.isfinite(a).all() for a in (*coefs, *intercepts)):
+            raise ValueError(
+                f"Weights between X, of sizes down to {scale.min():.2g}, and y, of "
+                f"sizes up to {self.y_scale.max():.2g}, are beyond {fitted.dtype}. "
+                "Scale X and y."
+            )
+        return replace(fitted, coefs=coefs, intercepts=intercepts)
 
 
 def _rounded(values, dtype):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
-from skreg import RegMLPClassifier, RegMLPRegressor
+from skreg import RegMLPClassifier, RegMLPRegressor, RegMLPRegressorCV
 from skreg._rows import Rows, read_X_y
 from skreg._task import task_of
 from skreg._units import Units
@@ -72,3 +72,13 @@ def test_constant_columns_and_scales_far_from_1():
     inside = Units.of(task, rows).standardized(task, rows)
     assert_allclose(inside.X[:, :2], 0)
     assert_allclose(np.abs(inside.X[:, 2:]), 1, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype, size", [(np.float64, 1e-310), (np.float32, 1e-44)])
+def test_weights_beyond_floats_are_an_error(dtype, size):
+    X = np.random.default_rng(0).normal(size=(40, 2)) * size
+    search = RegMLPRegressorCV(
+        (3,), param_grid="auto", solver="lbfgs", cv=2, random_state=0
+    )
+    with pytest.raises(ValueError, match=rf"beyond {np.dtype(dtype)}. Scale X and y"):
+        search.fit(X.astype(dtype), (1e30 * X[:, 0] / size).astype(dtype))
