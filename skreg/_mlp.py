@@ -20,6 +20,7 @@ from skreg._typing import (
     RandomState,
     Scoring,
 )
+from skreg._validation import explains_unknown_names
 from skreg.losses import REGRESSION_LOSSES
 
 
@@ -45,6 +46,7 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
     True
     """
 
+    @explains_unknown_names
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -248,6 +250,7 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
     True
     """
 
+    @explains_unknown_names
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),

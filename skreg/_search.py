@@ -21,6 +21,7 @@ from skreg._typing import (
     RandomState,
     Scoring,
 )
+from skreg._validation import explains_unknown_names
 
 
 @_docs.documented(**_docs.of_search(_docs.CLASSIFIER, "RegMLPClassifier"))
@@ -44,6 +45,7 @@ class RegMLPClassifierCV(SearchCV, RegMLPClassifier):
 
     _network_class = RegMLPClassifier
 
+    @explains_unknown_names
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -154,6 +156,7 @@ class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
 
     _network_class = RegMLPRegressor
 
+    @explains_unknown_names
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),

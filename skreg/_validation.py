@@ -3,7 +3,11 @@
 Every message names the parameter, its value and what is allowed.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
 from itertools import pairwise
+from typing import ParamSpec
 
 import numpy as np
 from sklearn import utils
@@ -26,6 +30,8 @@ _MOST_THREADS = 1024
 
 # Names of the strength in other libraries, and here where λ is chosen.
 _OTHER_NAMES = {"alpha", "lambda", "lambda_", "C", "weight_decay", "reg_lambda"}
+
+P = ParamSpec("P")
 
 
 def _interval(low, high, closed="both"):
@@ -264,6 +270,33 @@ def check_parameter_names(estimator, names):
                 f"Invalid parameter {name!r} for estimator "
                 f"{type(estimator).__name__}. {hint}"
             )
+
+
+def explains_unknown_names(init: Callable[P, None]) -> Callable[P, None]:
+    """Let the TypeError for another library's name of λ say what to write instead.
+
+    Parameters
+    ----------
+    init : callable
+        An `__init__`; what is returned has its signature.
+
+    Returns
+    -------
+    callable
+    """
+
+    @wraps(init)
+    def __init__(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs:
+            if hint := unknown_parameter_hint(name, parameters):
+                raise TypeError(
+                    f"{init.__qualname__}() got an unexpected keyword argument "
+                    f"{name!r}. {hint}"
+                )
+        init(*args, **kwargs)
+
+    parameters = signature(init).parameters
+    return __init__
 
 
 def check_hidden_layer_sizes(estimator):

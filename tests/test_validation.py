@@ -1,5 +1,6 @@
 """Bad input ends in an error that names the parameter or the data."""
 
+import inspect
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -280,14 +281,28 @@ def test_strengths_of_other_libraries_are_pointed_to_ours(estimator, name):
         check_parameter_names(estimator(), [name])
     with fails_naming(name, estimator.__name__ + "CV", "'reg_lambdas'", "convert"):
         check_parameter_names(SEARCHES[estimator](), [name])
+    with fails_naming(estimator.__name__, name, "'reg_lambda'", error=TypeError):
+        estimator(**{name: 0.1})
 
 
 @BOTH
 def test_a_search_says_how_it_calls_the_strength(estimator):
     with fails_naming("'reg_lambda'", estimator.__name__ + "CV", "'reg_lambdas'"):
         check_parameter_names(SEARCHES[estimator](), ["reg_lambda"])
+    with fails_naming(
+        estimator.__name__ + "CV", "'reg_lambda'", "'reg_lambdas'", error=TypeError
+    ):
+        SEARCHES[estimator]((5,), reg_lambda=0.1)
     check_parameter_names(estimator(), ["reg_lambda", "penalty", "nonsense"])
     assert unknown_parameter_hint("gamma", ["reg_lambda"]) == ""
+
+
+@BOTH
+def test_signatures_and_other_unknown_names_are_those_of_python(estimator):
+    for kind in (estimator, SEARCHES[estimator]):
+        assert next(iter(inspect.signature(kind).parameters)) == "hidden_layer_sizes"
+        with fails_naming(kind.__name__, "nonsense", error=TypeError):
+            kind(nonsense=1)
 
 
 @BOTH
