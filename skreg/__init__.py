@@ -14,12 +14,12 @@ except ModuleNotFoundError as error:
     ) from error
 
 from skreg import displays, losses, penalties
+from skreg._cv._recommended import recommended
+from skreg._cv._search import RegMLPClassifierCV, RegMLPRegressorCV
+from skreg._cv._stability import StabilitySelection, stability_selection
 from skreg._lambda import convert_lambda
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
-from skreg._path import RegMLPPath, reg_mlp_path
-from skreg._recommended import recommended
-from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
-from skreg._stability import StabilitySelection, stability_selection
+from skreg._paths._path import RegMLPPath, reg_mlp_path
 
 __version__ = version("skreg")
 

@@ -8,6 +8,7 @@ arrays alone, again, and on other axes. Only `plot` imports matplotlib.
 import numpy as np
 
 from skreg._choice_display import ChoiceDisplay
+from skreg._cv._search_base import SearchCV
 from skreg._drawing import (
     BLUE,
     GRAY,
@@ -30,10 +31,9 @@ from skreg._engines._compiled import CompiledRows
 from skreg._network import Network
 from skreg._numbers import as_float
 from skreg._optimizers import Optimizer
-from skreg._path import RegMLPPath
+from skreg._paths._path import RegMLPPath
 from skreg._problem import Problem
 from skreg._repr import draw
-from skreg._search_base import SearchCV
 from skreg._solvers._decay import resolve_decay_mode
 from skreg._solvers._stochastic import Stochastic
 from skreg._solvers._stopping import Monitor

@@ -16,10 +16,10 @@ from skl2onnx.common.data_types import (
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 from skl2onnx.common.utils import check_input_and_output_numbers
 
-from skreg._ensemble import Ensemble
+from skreg._cv._ensemble import Ensemble
+from skreg._cv._search import RegMLPClassifierCV, RegMLPRegressorCV
 from skreg._export import is_multilabel, used_inputs
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
-from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
 
 __all__ = ["register"]
 

@@ -18,7 +18,7 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
-from skreg._adaptive import adaptive_factors, with_adaptive_factors
+from skreg._cv._adaptive import adaptive_factors, with_adaptive_factors
 from skreg.penalties import (
     L1,
     L2,

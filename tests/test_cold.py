@@ -18,8 +18,8 @@ from skreg import (
     stability_selection,
 )
 from skreg import _validation as validation
-from skreg._cold import solve_cold, trainings_of_folds
-from skreg._results import best_row, simplest
+from skreg._cv._results import best_row, simplest
+from skreg._paths._cold import solve_cold, trainings_of_folds
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._solvers._together import solve_together
 from skreg._task import task_of
@@ -154,7 +154,7 @@ def test_all_folds_and_all_rows_train_at_once(monkeypatch):
         sizes.append(len(members))
         return solve_together(settings, optimizer, data, network, members)
 
-    monkeypatch.setattr("skreg._cold.solve_together", spy)
+    monkeypatch.setattr("skreg._paths._cold.solve_together", spy)
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
     options["device"] = "torch:cpu"
     search = RegMLPClassifierCV((4,), **options).fit(X, LABELS)
@@ -181,7 +181,7 @@ def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
         sizes.append(len(members))
         return solve_together(settings, optimizer, data, network, members)
 
-    monkeypatch.setattr("skreg._cold.solve_together", spy)
+    monkeypatch.setattr("skreg._paths._cold.solve_together", spy)
     grid = {"random_state": [0, 1, 2], "penalty": ["l1", "l2"]}
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
     options |= {"param_grid": grid, "refit": "stack"}

@@ -501,7 +501,7 @@ def test_choice_of_a_grid_has_a_curve_per_candidate(plt, frame):
 @pytest.mark.parametrize("most_rows", [5000, 50])
 def test_choice_of_a_race_marks_the_dropped(plt, frame, monkeypatch, most_rows):
     """After a race on a part of the rows, the dropped have neither scores nor times."""
-    monkeypatch.setattr("skreg._race.MOST_ROWS", most_rows)
+    monkeypatch.setattr("skreg._cv._race.MOST_ROWS", most_rows)
     X, y = frame
     rows = X, np.abs(y)  # beyond linear networks
     model = search(rows, param_grid="auto", refit="stack")

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from skreg._ensemble import mean_raw, sharpness_of, stacking_weights
+from skreg._cv._ensemble import mean_raw, sharpness_of, stacking_weights
 from skreg.losses import CLASSIFICATION_LOSSES, regression_loss
 
 LOSSES = {

@@ -34,7 +34,6 @@ LAYERS = [
         "_optimizers",
         "_threads",
         "_callbacks",
-        "_compat",
         "_coordinates",
         "_docs",
         "_split",
@@ -45,8 +44,9 @@ LAYERS = [
     {"_validation", "_task", "_rows", "_prune", "_fitted"},
     {"_training"},
     {"_export", "_base", "_mlp"},
-    {"_grid", "_walk", "_path"},  # and whatever else builds on the estimators
-    {"_drawing", "_choice_display", "displays"},
+    {"_paths"},
+    {"_cv"},
+    {"_drawing", "_choice_display", "displays", "onnx", "dask"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -113,10 +113,14 @@ def own_imports(module):
 
 
 def rank(module):
-    return RANK.get(module.split(".")[0], RANK["_path"])
+    return RANK[module.split(".")[0]]
 
 
 # Import directions -------------------------------------------------------------------
+
+
+def test_every_module_has_its_layer():
+    assert {module.split(".")[0] for module in MODULES} == set(RANK)
 
 
 @over_modules()
@@ -158,8 +162,8 @@ def test_core_and_solvers_do_not_warn(module):
     assert not [name for name in names if name.split(".")[0] == "warnings"]
 
 
-@over_modules([m for m in MODULES if m != "_compat"])
-def test_only_compat_imports_what_scikit_learn_keeps_private(module):
+@over_modules()
+def test_nothing_private_of_scikit_learn_is_imported(module):
     names = imported_names(ast.walk(tree(module)))
     ours = [name.split(".") for name in names if name.split(".")[0] == "sklearn"]
     private = [".".join(n) for n in ours if any(part.startswith("_") for part in n)]
@@ -191,7 +195,7 @@ def test_the_rules_see_what_they_forbid(monkeypatch, tmp_path):
         test_modules_import_from_their_own_layer_or_from_below("penalties")
     path.write_text("from sklearn.utils import _param_validation\n")
     with pytest.raises(AssertionError):
-        test_only_compat_imports_what_scikit_learn_keeps_private("penalties")
+        test_nothing_private_of_scikit_learn_is_imported("penalties")
 
 
 # What stays lazy ---------------------------------------------------------------------

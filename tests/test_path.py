@@ -41,9 +41,9 @@ from skreg import (
     RegMLPRegressorCV,
     reg_mlp_path,
 )
-from skreg._branches import Branches
-from skreg._grid import Grid
-from skreg._walk import Walk
+from skreg._paths._branches import Branches
+from skreg._paths._grid import Grid
+from skreg._paths._walk import Walk
 from skreg.penalties import L1, L2, MCP, GroupLasso
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -28,8 +28,8 @@ from skreg import (
     RegMLPClassifierCV,
     RegMLPRegressor,
     RegMLPRegressorCV,
-    _support,
 )
+from skreg._cv import _support
 from skreg.penalties import MCP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -459,7 +459,7 @@ def test_auto_takes_what_networks_take(binary, multilabel, multioutput):
 
 
 def test_auto_on_many_rows_races_on_some(monkeypatch):
-    monkeypatch.setattr("skreg._race.MOST_ROWS", 90)
+    monkeypatch.setattr("skreg._cv._race.MOST_ROWS", 90)
     X, y = blobs(180)
     model = auto(cv=3, refit="stack").fit(X, y)
     assert model.race_["n_rows"] == 90

@@ -7,9 +7,9 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from skreg import RegMLPClassifier, RegMLPRegressor, RegMLPRegressorCV
+from skreg._cv._units import Units
 from skreg._rows import Rows, read_X_y
 from skreg._task import task_of
-from skreg._units import Units
 
 # Three epochs are enough.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

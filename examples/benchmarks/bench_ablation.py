@@ -29,11 +29,11 @@ from sklearn.preprocessing import scale
 
 import skreg._solvers._deterministic as deterministic
 from skreg import RegMLPClassifier, RegMLPRegressor, reg_mlp_path
-from skreg._branches import Branches
 from skreg._coordinates import Standardized
+from skreg._paths._branches import Branches
+from skreg._paths._walk import Walk
 from skreg._solvers._lbfgs import _Run
 from skreg._solvers._stopping import Stopping
-from skreg._walk import Walk
 
 GAPS = [1e-1, 1e-2, 1e-3, 1e-4]
 

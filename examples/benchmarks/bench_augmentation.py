@@ -51,7 +51,8 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import scale
 
-from skreg import RegMLPClassifierCV, _points, _race
+from skreg import RegMLPClassifierCV
+from skreg._cv import _points, _race
 
 STEPS = np.arange(-4, 4)  # of the grid of the automatic choice, around its lambda
 FLOOR = 1e-3  # losses below count as this in ratios, or one set would rule the mean

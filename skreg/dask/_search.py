@@ -7,8 +7,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
+from skreg._cv._search import RegMLPClassifierCV, RegMLPRegressorCV
 from skreg._fitted import as_estimator
-from skreg._search import RegMLPClassifierCV, RegMLPRegressorCV
 from skreg.dask import _folds, _term
 from skreg.dask._cluster import Cluster
 from skreg.dask._estimators import (

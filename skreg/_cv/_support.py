@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skreg._base import BaseRegMLP
+from skreg._paths._walk import Walk
 from skreg._penalty import Penalty
 from skreg._prune import count_alive
 from skreg._training import prepare
-from skreg._walk import Walk
 from skreg.penalties import GroupLasso, check_penalty
 
 # A path of short fits, each of which goes on where the one before stops: so many values

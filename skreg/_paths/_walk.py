@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from skreg import _validation as validation
-from skreg._branches import EQUAL, Branches
-from skreg._branches import Settings as BranchSettings
-from skreg._cold import solve_cold
-from skreg._grid import Grid, automatic_ends, linear_twin, null_theta
 from skreg._numbers import as_strength
+from skreg._paths._branches import EQUAL, Branches
+from skreg._paths._branches import Settings as BranchSettings
+from skreg._paths._cold import solve_cold
+from skreg._paths._grid import Grid, automatic_ends, linear_twin, null_theta
 from skreg._solvers._deterministic import Deterministic
 from skreg._solvers._result import Result, Status
 from skreg._solvers._stopping import Monitor, PathStopping

@@ -11,16 +11,16 @@ from sklearn.utils import check_random_state
 
 from skreg import _validation as validation
 from skreg._base import BaseRegMLP, check_network
-from skreg._crossval import in_parallel
-from skreg._grid import Grid
+from skreg._cv._crossval import in_parallel
 from skreg._numbers import as_float
-from skreg._path import as_path, warn_unconverged
+from skreg._paths._grid import Grid
+from skreg._paths._path import as_path, warn_unconverged
+from skreg._paths._walk import Walk
 from skreg._rows import Rows, read_weights, read_X_y
 from skreg._task import task_of
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, prepare
 from skreg._typing import Array, Matrix, RandomState
-from skreg._walk import Walk
 from skreg._warnings import warn
 
 

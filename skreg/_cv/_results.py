@@ -6,9 +6,9 @@ import numpy as np
 from numpy.ma import MaskedArray
 from scipy.stats import rankdata
 
-from skreg._crossval import Data, Path, Scores, joined
-from skreg._grid import Grid
+from skreg._cv._crossval import Data, Path, Scores, joined
 from skreg._numbers import as_strength, strength_text
+from skreg._paths._grid import Grid
 
 _EQUAL = 1e-12  # relative difference of scores that is rounding
 # A grid is extended by this share of its values at a time, as long as the best mean

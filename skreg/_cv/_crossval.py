@@ -11,19 +11,19 @@ from joblib import Parallel, delayed
 from sklearn import config_context, get_config
 
 from skreg import _validation as validation
-from skreg._cold import solve_cold, trainings_of_folds
+from skreg._cv._points import Point, of_network
+from skreg._cv._support import Inputs
+from skreg._cv._units import Units
 from skreg._fitted import Fitted, as_estimator
-from skreg._grid import Grid
 from skreg._numbers import as_strength
-from skreg._path import RegMLPPath
-from skreg._points import Point, of_network
+from skreg._paths._cold import solve_cold, trainings_of_folds
+from skreg._paths._grid import Grid
+from skreg._paths._path import RegMLPPath
+from skreg._paths._walk import Walk
 from skreg._rows import Header, Rows
 from skreg._solvers._result import Status
-from skreg._support import Inputs
 from skreg._task import Task
 from skreg._training import NON_FINITE, prepare, validation_score
-from skreg._units import Units
-from skreg._walk import Walk
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skreg._choice import mean_of_folds, out_of_fold, path_of
+from skreg._cv._choice import mean_of_folds, out_of_fold, path_of
 from skreg._numbers import strength_text
 from skreg._validation import check_penalties
 from skreg._warnings import warn

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from skreg import _validation as validation
-from skreg._crossval import Scores
+from skreg._cv._crossval import Scores
 from skreg._engines import _device
 from skreg._matrix import engine_matrix
 from skreg._solvers._deterministic import Deterministic

@@ -1,16 +1,13 @@
-"""The choice of candidate and lambda: grids, folds, race, extension, and what is kept.
-
-candidates ─▶ grids ─▶ folds (─▶ race) ─▶ extended grids ─▶ choice ─▶ networks
-"""
+"""Choice of candidate and lambda: grids, folds, race, extension, and what is kept."""
 
 import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skreg import _race, _spread
-from skreg._adaptive import with_adaptive_factors
-from skreg._crossval import (
+from skreg._cv import _race, _spread
+from skreg._cv._adaptive import with_adaptive_factors
+from skreg._cv._crossval import (
     fit_folds,
     fit_path,
     fixed,
@@ -18,14 +15,14 @@ from skreg._crossval import (
     joined,
     row_of,
 )
-from skreg._ensemble import Ensemble, mean_raw, sharpness_of, stacking_weights
-from skreg._grid import Grid
-from skreg._loo import leave_one_out
+from skreg._cv._ensemble import Ensemble, mean_raw, sharpness_of, stacking_weights
+from skreg._cv._loo import leave_one_out
+from skreg._cv._results import Result, as_table, best_result
+from skreg._cv._support import select_inputs
 from skreg._numbers import as_strength, strength_text
-from skreg._results import Result, as_table, best_result
-from skreg._support import select_inputs
+from skreg._paths._grid import Grid
+from skreg._paths._walk import Walk
 from skreg._training import prepare
-from skreg._walk import Walk
 from skreg._warnings import warn
 
 _EPS, _N_LAMBDAS = 1e-3, 20

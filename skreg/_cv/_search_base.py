@@ -25,32 +25,33 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
-from skreg._adaptive import exponents_of, with_adaptive_factors
 from skreg._base import BaseRegMLP
 from skreg._callbacks import Report, with_callbacks
-from skreg._choice import Plan, choose
-from skreg._crossval import Data, row_of, rows_of, takes_weights
-from skreg._ensemble import Ensemble
+from skreg._cv._adaptive import exponents_of, with_adaptive_factors
+from skreg._cv._choice import Plan, choose
+from skreg._cv._crossval import Data, row_of, rows_of, takes_weights
+from skreg._cv._ensemble import Ensemble
+from skreg._cv._loo import check_leave_one_out
+from skreg._cv._outcome import (
+    attributes_of,
+    networks_of,
+    warn_of_a_constant,
+    warn_of_no_selection,
+)
+from skreg._cv._points import of_network, points_of, selector_of
+from skreg._cv._results import as_summary
+from skreg._cv._support import Inputs
+from skreg._cv._units import Units
 from skreg._fitted import as_estimator
-from skreg._loo import check_leave_one_out
 from skreg._numbers import (
     as_float,
     as_strength,
     is_boolean,
     is_integer,
 )
-from skreg._outcome import (
-    attributes_of,
-    networks_of,
-    warn_of_a_constant,
-    warn_of_no_selection,
-)
-from skreg._path import RegMLPPath, warn_unconverged
-from skreg._points import of_network, points_of, selector_of
+from skreg._paths._path import RegMLPPath, warn_unconverged
 from skreg._repr import Table
-from skreg._results import as_summary
 from skreg._rows import Rows, Source, read_weights, read_X_y
-from skreg._support import Inputs
 from skreg._task import task_of
 from skreg._threads import single_blas_thread, threads_of_tasks
 from skreg._training import prepare
@@ -60,7 +61,6 @@ from skreg._typing import (
     PenaltyLike,
     Scoring,
 )
-from skreg._units import Units
 from skreg._warnings import warn
 
 ParamGrid: TypeAlias = (

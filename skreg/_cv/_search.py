@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skreg import _docs
-from skreg._intervals import cv_plus
+from skreg._cv._intervals import cv_plus
+from skreg._cv._search_base import ParamGrid, SearchCV
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._numbers import as_float
 from skreg._rows import read_X
-from skreg._search_base import ParamGrid, SearchCV
 from skreg._threads import single_blas_thread
 from skreg._typing import (
     Array,

@@ -16,13 +16,13 @@ from skreg._base import BaseRegMLP, check_network
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
 from skreg._numbers import as_strength, strength_text
+from skreg._paths._walk import Walk
 from skreg._prune import count_alive
 from skreg._repr import html_table, picture
 from skreg._solvers._stopping import is_due
 from skreg._threads import single_blas_thread
 from skreg._training import NON_FINITE, is_null_model
 from skreg._typing import Array, Matrix
-from skreg._walk import Walk
 from skreg._warnings import warn
 
 
