@@ -61,6 +61,16 @@ class Penalty(DocumentationLinks, BaseEstimator):
     has_gradient, has_shrink : bool
         The class defines the method.
 
+    Notes
+    -----
+    In the formulas of the classes in `skreg.penalties`, λ is ``lam``, t is the ``step``
+    of the prox and η that of the shrink, and S(w, t) = sign(w) max(abs(w) − t, 0) is
+    the soft threshold. The prox is defined in [1]_, section 1.1.
+
+    References
+    ----------
+    .. [1] Parikh and Boyd (2014), "Proximal algorithms", Found. Trends Optim. 1(3).
+
     Examples
     --------
     Weights that must not be negative, for any λ > 0:
@@ -111,7 +121,10 @@ class Penalty(DocumentationLinks, BaseEstimator):
     def prox(
         self, W: NDArray[Any], step: float | NDArray[Any], lam: float = 1.0
     ) -> NDArray[Any]:
-        """Return the minimizer Z of Σ (Z − W)² / (2 step) + value(Z, lam), see [8]."""
+        """Return the minimizer Z of Σ (Z − W)² / (2 step) + value(Z, lam).
+
+        See Parikh and Boyd (2014), section 1.1.
+        """
         raise self._missing("prox")
 
     def shrink(
@@ -224,7 +237,11 @@ def _check_result(penalty, name, result, shape):
 
 
 class WithoutOverflow:
-    """Mixin of penalties for which what exceeds all floats is infinite, no warning."""
+    """Mixin of penalties for which what exceeds all floats is infinite, no warning.
+
+    It wraps the methods of each subclass as this is defined, so that none of the many
+    overrides can lack the decorator.
+    """
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -2,20 +2,7 @@
 
 λ is never stored in a penalty; it is the argument ``lam`` of every method. The facts
 that a solver needs are predicates of the object. A penalty that is missing here is a
-subclass of `Penalty` with two methods. In the formulas t is the step of the prox, η the
-learning rate of the decoupled shrink, and S(w, t) = sign(w) max(|w| − t, 0) the soft
-threshold.
-
-References
-----------
-.. [1] Tibshirani (1996), J. R. Stat. Soc. B 58(1): lasso.
-.. [2] Zou and Hastie (2005), J. R. Stat. Soc. B 67(2): elastic net.
-.. [3] Yuan and Lin (2006), J. R. Stat. Soc. B 68(1): group lasso.
-.. [4] Scardapane et al. (2017), Neurocomputing 241: groups of a network.
-.. [5] Simon et al. (2013), J. Comput. Graph. Stat. 22(2): sparse group lasso.
-.. [6] Zhang (2010), Ann. Stat. 38(2): MCP.
-.. [7] Fan and Li (2001), J. Am. Stat. Assoc. 96(456): SCAD.
-.. [8] Parikh and Boyd (2014), Found. Trends Optim. 1(3): proximal algorithms.
+subclass of `Penalty` with two methods. There the symbols of the formulas are explained.
 """
 
 from collections.abc import Sequence
@@ -49,14 +36,7 @@ _SMALLEST, _LARGEST = map(float, (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
 class _BuiltIn(WithoutOverflow, Penalty):
-    """A penalty that engines know as data, with a factor for each row of W.
-
-    Attributes
-    ----------
-    factors : array-like of shape (n_in,) or None
-        Factor c_j >= 0 of row j, 0 where it is never penalized. The penalty is that on
-        the rows c_j w_j, as if input j were divided by c_j.
-    """
+    """A penalty that engines know as data, with a factor for each row of W."""
 
     factors: Factors = None
 
@@ -72,10 +52,8 @@ class _BuiltIn(WithoutOverflow, Penalty):
             raise parameter_error(self, "factors", f"{allowed} (here {shape[0]})")
 
     def _by_row(self, lam, power=1):
-        """λ for each row of W, of shape (n_in, 1); a float where there are no factors.
-
-        A factor acts on w, so the quadratic part of a penalty has its square.
-        """
+        """λ for each row of W, of shape (n_in, 1); without factors a float."""
+        # A factor acts on w, so the quadratic part of a penalty has its square.
         if self.factors is None:
             return float(lam)
         return lam * np.array(self.factors, dtype=np.float64)[:, np.newaxis] ** power
@@ -94,8 +72,7 @@ class L2(_BuiltIn):
     Parameters
     ----------
     factors : array-like of shape (n_in,), default=None
-        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
-        the rows c_j w_j, as if input j were divided by c_j.
+        As in `L1`: the penalty has their squares.
 
     Examples
     --------
@@ -137,16 +114,20 @@ class L2(_BuiltIn):
 
 
 class L1(_BuiltIn):
-    """Lasso penalty [1]: ``λ Σ |w|``.
+    """Lasso penalty: ``λ Σ |w|``.
 
-    Subgradient λ sign(w), prox S(w, tλ), shrink S(w, ηλ). The shrink is the exact flow
-    of ``λ|w|``: it stops at zero, where a step of the subgradient would overshoot.
+    Proposed in [1]_. Subgradient λ sign(w), prox S(w, tλ), shrink S(w, ηλ), the exact
+    flow of ``λ|w|``: it stops at zero, where a step of the subgradient would overshoot.
 
     Parameters
     ----------
     factors : array-like of shape (n_in,), default=None
-        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
-        the rows c_j w_j, as if input j were divided by c_j.
+        Factors c_j >= 0 of the rows of W: the penalty is that of the rows c_j w_j, as
+        if input j were divided by c_j. 0 is no penalty; None is 1 for every row.
+
+    References
+    ----------
+    .. [1] Tibshirani (1996), J. R. Stat. Soc. B 58(1).
 
     Examples
     --------
@@ -223,18 +204,21 @@ class _L1Mixture(_BuiltIn):
 
 
 class ElasticNet(_L1Mixture):
-    """Elastic net [2]: ``λ (r Σ |w| + (1 − r)/2 Σ w²)``, r = ``l1_ratio``.
+    """Elastic net: ``λ (r Σ |w| + (1 − r)/2 Σ w²)``, r = ``l1_ratio``.
 
     Subgradient λ (r sign(w) + (1 − r) w), prox S(w, tλr) / (1 + tλ(1 − r)), shrink
-    S(max(1 − ηλ(1 − r), 0) w, ηλr).
+    S(max(1 − ηλ(1 − r), 0) w, ηλr). Proposed in [1]_.
 
     Parameters
     ----------
     l1_ratio : float, default=0.5
         Share of the L1 part, in [0, 1].
     factors : array-like of shape (n_in,), default=None
-        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
-        the rows c_j w_j, as if input j were divided by c_j.
+        As in `L1`: the ridge part has their squares.
+
+    References
+    ----------
+    .. [1] Zou and Hastie (2005), J. R. Stat. Soc. B 67(2).
 
     Examples
     --------
@@ -271,10 +255,9 @@ class ElasticNet(_L1Mixture):
         return None if self.is_smooth else self._parts(lam)[0]
 
     def lambda_max(self, G):
-        l1, l2 = L1(self.factors), L2(self.factors)
         if self.is_smooth:
-            return l2.lambda_max(G)
-        return l1.lambda_max(G) / float(self.l1_ratio)
+            return L2(self.factors).lambda_max(G)
+        return L1(self.factors).lambda_max(G) / float(self.l1_ratio)
 
     def _form(self, lam, shape):
         r = float(self.l1_ratio)
@@ -282,17 +265,17 @@ class ElasticNet(_L1Mixture):
 
 
 class GroupLasso(_BuiltIn):
-    """Group lasso [3]: λ Σ_g c_g ‖w_g‖₂, which makes whole groups zero.
+    """Group lasso: λ Σ_g c_g ‖w_g‖₂, which makes whole groups zero.
 
     Subgradient λ c_g w_g / ‖w_g‖, and 0 for a zero group; prox and shrink
     max(1 − tλc_g / ‖w_g‖, 0) w_g. With an array of steps t the norm of each group is
-    the root of a scalar equation, found to rounding.
+    the root of a scalar equation, found to rounding. Proposed in [1]_.
 
     Parameters
     ----------
     by : {"inputs", "units"}, default="inputs"
         "inputs": a group is a row of the weight matrix, all that leaves an input or a
-        unit [4]; a zero row is an unused feature, or a unit that can be removed.
+        unit [2]_; a zero row is an unused feature, or a unit that can be removed.
         "units": a group is a column, all that enters a unit; a zero column makes the
         unit constant.
     groups : array-like of int or str, default=None
@@ -303,6 +286,11 @@ class GroupLasso(_BuiltIn):
     factors : array-like of shape (n_in,), default=None
         Factor of each row of W, the same for the rows of a group, and 0 where they are
         never penalized. It multiplies c_g. With ``by="inputs"`` only.
+
+    References
+    ----------
+    .. [1] Yuan and Lin (2006), J. R. Stat. Soc. B 68(1).
+    .. [2] Scardapane et al. (2017), Neurocomputing 241: groups of a network.
 
     Examples
     --------
@@ -346,10 +334,8 @@ class GroupLasso(_BuiltIn):
     def _validate_factors_of_groups(self):
         if self.by == "units":
             raise parameter_error(self, "factors", "None with by='units'")
-        of_group = {}
-        for label, factor in zip(
-            self.groups if self.groups is not None else (), self.factors
-        ):
+        of_group, labels = {}, () if self.groups is None else self.groups
+        for label, factor in zip(labels, self.factors):
             if of_group.setdefault(label, factor) != factor:
                 allowed = f"the same for all rows of one group, here {label!r}"
                 raise parameter_error(self, "factors", allowed)
@@ -407,17 +393,27 @@ class GroupLasso(_BuiltIn):
 
 
 class SparseGroupLasso(_L1Mixture, GroupLasso):
-    """Sparse group lasso [5]: ``λ (r Σ |w| + (1 − r) Σ_g c_g ‖w_g‖₂)``.
+    """Sparse group lasso: ``λ (r Σ |w| + (1 − r) Σ_g c_g ‖w_g‖₂)``.
 
     The subgradient is the sum of the two, the prox and the shrink are the soft
-    threshold followed by the prox of the `GroupLasso`.
+    threshold followed by the prox of the `GroupLasso`. Proposed in [1]_.
 
     Parameters
     ----------
     l1_ratio : float, default=0.5
         Share r of the L1 part, in [0, 1].
-    by, groups, weighted, factors : same as in `GroupLasso`
-        The groups and their c_g; factors of the rows also act on the L1 part.
+    by : {"inputs", "units"}, default="inputs"
+        As in `GroupLasso`.
+    groups : array-like of int or str, default=None
+        As in `GroupLasso`.
+    weighted : bool, default=True
+        As in `GroupLasso`.
+    factors : array-like of shape (n_in,), default=None
+        As in `GroupLasso`, and as in `L1` for the L1 part.
+
+    References
+    ----------
+    .. [1] Simon et al. (2013), J. Comput. Graph. Stat. 22(2).
 
     Examples
     --------
@@ -471,8 +467,7 @@ class _FoldedConcave(_BuiltIn):
     """λ|w| near zero, and constant from a saturation point on.
 
     In between the derivative falls linearly from λ at |w| = start to 0 at |w| = stop;
-    ramp(lam) returns these two. The smooth part is concave, the
-    nonsmooth one λ Σ |w|.
+    ramp(lam) returns these two. The smooth part is concave, the nonsmooth one λ Σ |w|.
     """
 
     is_separable = has_metric_prox = True
@@ -483,8 +478,7 @@ class _FoldedConcave(_BuiltIn):
         return float(np.sum(self._by_row(lam) * (np.minimum(size, stop) - bend)))
 
     def gradient(self, W, lam=1.0):
-        l1 = L1(self.factors)
-        return l1.gradient(W, lam) + self.smooth_part(W, lam)[1]
+        return L1(self.factors).gradient(W, lam) + self.smooth_part(W, lam)[1]
 
     def prox(self, W, step, lam=1.0):
         W = cast(W)[0]
@@ -511,8 +505,7 @@ class _FoldedConcave(_BuiltIn):
         size, slope = np.abs(W, dtype=np.float64), self._by_row(lam)
         bend, stop = self._bend(size, lam)
         start, _ = self._ramp_by_row(lam)
-        way = ratio(size - start, stop - start)
-        fraction = np.clip(way, 0, 1)
+        fraction = np.clip(ratio(size - start, stop - start), 0, 1)
         saved = bend + np.maximum(size - stop, 0)
         gradient = -slope * fraction * np.sign(W)
         return -float(np.sum(slope * saved)), gradient.astype(W.dtype)
@@ -549,13 +542,13 @@ class _FoldedConcave(_BuiltIn):
 
 
 class MCP(_FoldedConcave):
-    """Minimax concave penalty [6], which does not shrink large weights.
+    """Minimax concave penalty, which does not shrink large weights.
 
     ``λ|w| − w²/(2γ)`` up to the saturation point ``|w| = γλ``, and λ²γ/2 beyond: λ is
     the slope at 0, not a factor. Subgradient ``sign(w) max(λ − |w|/γ, 0)``. Prox for
     t < γ: S(w, tλ) / (1 − t/γ) if ``|w| ≤ γλ``, else w; for t ≥ γ: w if
     ``|w| > λ √(γt)``, else 0. No shrink. `lambda_max`, that of `L1`, makes 0 a local
-    minimum.
+    minimum. Proposed in [1]_.
 
     Parameters
     ----------
@@ -567,8 +560,11 @@ class MCP(_FoldedConcave):
         This is the form for networks: a fixed γ at the usual, small λ would leave
         almost all weights without penalty.
     factors : array-like of shape (n_in,), default=None
-        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
-        the rows c_j w_j, as if input j were divided by c_j.
+        As in `L1`.
+
+    References
+    ----------
+    .. [1] Zhang (2010), Ann. Stat. 38(2).
 
     Examples
     --------
@@ -598,7 +594,7 @@ class MCP(_FoldedConcave):
 
 
 class SCAD(_FoldedConcave):
-    """Smoothly clipped absolute deviation [7], which does not shrink large weights.
+    """Smoothly clipped absolute deviation, which does not shrink large weights.
 
     The derivative for w > 0 is λ up to λ, then (aλ − w)/(a − 1), and 0 from the
     saturation point aλ on, where the penalty has reached λ²(a + 1)/2: λ is the slope at
@@ -606,7 +602,7 @@ class SCAD(_FoldedConcave):
     ((a − 1)w − sign(w) taλ) / (a − 1 − t) if ``|w| ≤ aλ``, else w; for
     a − 1 ≤ t ≤ a + 1: S(w, tλ) if ``|w| ≤ λ(a + 1 + t)/2``, else w; for t > a + 1: w
     if ``|w| > λ √((a + 1)t)``, else 0. No shrink. `lambda_max`, that of `L1`, makes 0
-    a local minimum.
+    a local minimum. Proposed in [1]_.
 
     Parameters
     ----------
@@ -617,8 +613,11 @@ class SCAD(_FoldedConcave):
         parameter ``a`` is not used. As a may not fall below 2, it is 2, and the
         saturation point is 2λ, for every λ > τ/2.
     factors : array-like of shape (n_in,), default=None
-        Factor c_j >= 0 of row j of W, 0 where it is never penalized: the penalty of
-        the rows c_j w_j, as if input j were divided by c_j.
+        As in `L1`.
+
+    References
+    ----------
+    .. [1] Fan and Li (2001), J. Am. Stat. Assoc. 96(456).
 
     Examples
     --------
@@ -628,10 +627,7 @@ class SCAD(_FoldedConcave):
     """
 
     def __init__(
-        self,
-        a: float = 3.7,
-        saturation: float | None = None,
-        factors: Factors = None,
+        self, a: float = 3.7, saturation: float | None = None, factors: Factors = None
     ):
         self.a = a
         self.saturation = saturation
@@ -681,6 +677,11 @@ def check_penalty(penalty, l1_ratio=0.5):
     -------
     Penalty or None
         The penalty. Its parameters are not checked, see `Penalty.validate`.
+
+    Raises
+    ------
+    ValueError
+        If `penalty` is none of these.
 
     Examples
     --------
