@@ -33,7 +33,7 @@ _CLASSIFIER_OPTIONS = {
 }
 
 
-def register():
+def register() -> None:
     """Teach skl2onnx the estimators of skreg.
 
     Covers all activations, losses and targets, float32 and float64, networks that

@@ -1,5 +1,7 @@
 """The file that type checkers read is code that runs."""
 
+import importlib
+import importlib.util
 import inspect
 import runpy
 from pathlib import Path
@@ -22,16 +24,20 @@ def test_the_package_says_that_it_has_types():
 
 
 def public_functions():
-    for name in skreg.__all__:
-        value = getattr(skreg, name)
-        if inspect.isfunction(value):
-            yield name, value
-        if inspect.isclass(value):
-            methods = inspect.getmembers(value, inspect.isfunction)
-            for method, function in methods:
-                is_ours = function.__module__.startswith("skreg")
-                if is_ours and (not method.startswith("_") or method == "__init__"):
-                    yield f"{name}.{method}", function
+    modules = ["skreg"]
+    needs = {"skreg.dask": "distributed", "skreg.onnx": "skl2onnx"}
+    modules += [name for name, need in needs.items() if importlib.util.find_spec(need)]
+    for module in map(importlib.import_module, modules):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value):
+                yield name, value
+            if inspect.isclass(value):
+                methods = inspect.getmembers(value, inspect.isfunction)
+                for method, function in methods:
+                    is_ours = function.__module__.startswith("skreg")
+                    if is_ours and (not method.startswith("_") or method == "__init__"):
+                        yield f"{name}.{method}", function
 
 
 @pytest.mark.parametrize(("name", "function"), list(public_functions()))

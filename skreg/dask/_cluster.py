@@ -23,14 +23,14 @@ _PATIENCE_KEY = "distributed.scheduler.no-workers-timeout"
 
 
 class ClusterError(RuntimeError):
-    """The cluster can not go on with a fit."""
+    """The cluster cannot go on with a fit."""
 
 
 class Cluster:
     """A client, and what training asks of it.
 
     Values that tasks return may be lost with their worker; Dask computes them again.
-    What it can not compute again are values sent from here: then the call is repeated.
+    What it cannot compute again are values sent from here: then the call is repeated.
 
     Parameters
     ----------

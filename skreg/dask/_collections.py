@@ -1,8 +1,14 @@
 """Dask collections as lists of blocks with equal rows."""
 
+from typing import Any, TypeAlias
+
 import dask
 import dask.array as da
 import numpy as np
+
+# Dask arrays, DataFrames and Series. The estimators inherit from local ones, which take
+# arrays in memory: for type checkers anything narrower would break that promise.
+Collection: TypeAlias = Any
 
 
 def is_frame(X):

@@ -1,8 +1,9 @@
 """Estimators of Dask collections."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from inspect import Parameter, Signature, signature
-from typing import Any
+from typing import Any, Self
 
 import dask
 import distributed
@@ -12,14 +13,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skreg import _validation as validation
-from skreg._fitted import as_estimator
+from skreg._fitted import Fitted, as_estimator
 from skreg._mlp import RegMLPClassifier, RegMLPRegressor
 from skreg._rows import Header
 from skreg._threads import single_blas_thread
 from skreg._training import prepare, solve, validation_score
+from skreg._typing import Array, PenaltyLike
 from skreg.dask import _term
 from skreg.dask._cluster import Cluster
-from skreg.dask._collections import check_collection, is_array
+from skreg.dask._collections import Collection, check_collection, is_array
 
 
 def _is_local(estimator):
@@ -34,9 +36,11 @@ class OnCluster:
 
     _is_on_cluster = True
     _local_class: Any = None
+    client: distributed.Client | None
+    fitted_: Fitted
 
     @property
-    def client_(self):
+    def client_(self) -> distributed.Client:
         """The client in use: the parameter, or Dask's current one."""
         if self.client is not None:
             return self.client
@@ -54,14 +58,25 @@ class OnCluster:
         del params["client"]
         return self._local_class(**params)
 
-    def set_callbacks(self, *callbacks):
-        """Not available: raises ValueError."""
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Refuse callbacks: they are not available on a cluster.
+
+        Parameters
+        ----------
+        *callbacks : callback instances
+            Of scikit-learn.
+
+        Raises
+        ------
+        ValueError
+            Always; it says what to use in place of them.
+        """
         raise ValueError(
             "Callbacks are not supported on a cluster. Use verbose=1, and the "
             "dashboard of Dask."
         )
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """Return the fitted network as a local estimator.
 
         Returns
@@ -77,7 +92,9 @@ class OnCluster:
         check_is_fitted(self)
         return as_estimator(self._local(), self.fitted_)
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: Collection, y: Collection, sample_weight: Collection | None = None
+    ) -> float:
         """Score predictions on the cluster.
 
         Parameters
@@ -93,6 +110,13 @@ class OnCluster:
         -------
         float
             Accuracy, or R^2, as `score` of the local estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError, TypeError
+            Names the block of data at fault.
         """
         check_is_fitted(self)
         fitted, local = self.fitted_, self._scorer()
@@ -132,7 +156,7 @@ class OnCluster:
             _answer, model, method, none, dtype=none.dtype, meta=none, **dims
         )
 
-    def predict(self, X):
+    def predict(self, X: Collection) -> Collection:
         """Predict lazily, as `predict` of the local estimator.
 
         Parameters
@@ -144,6 +168,13 @@ class OnCluster:
         -------
         dask array of shape (n_samples,) or (n_samples, n_outputs)
             Computed block by block where X is, once it is asked for.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError, TypeError
+            If X is no Dask collection, or has other columns than in `fit`.
         """
         return self._lazy("predict", X)
 
@@ -151,7 +182,7 @@ class OnCluster:
 
     def __sklearn_clone__(self):
         params = clone(self._local()).get_params(deep=False)
-        return type(self)(**params, client=self.client)  # which can not be copied
+        return type(self)(**params, client=self.client)  # which cannot be copied
 
     def __getstate__(self):
         return {**super().__getstate__(), "client": None}
@@ -160,16 +191,19 @@ class OnCluster:
 class FitsOnCluster(OnCluster):
     """Mixin, before a network: fits it as well."""
 
+    warm_start: bool
+    selected_features_: Array
+
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: Collection,
+        y: Collection,
+        sample_weight: Collection | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Collection | None = None,
+        y_val: Collection | None = None,
+        sample_weight_val: Collection | None = None,
+    ) -> Self:
         """Fit the network.
 
         A call that fails leaves the estimator as it was before.
@@ -244,7 +278,15 @@ class FitsOnCluster(OnCluster):
             inputs=inputs,
         )
 
-    def refit_on_support(self, X, y, sample_weight=None, *, penalty=None, **params):
+    def refit_on_support(
+        self,
+        X: Collection,
+        y: Collection,
+        sample_weight: Collection | None = None,
+        *,
+        penalty: PenaltyLike = None,
+        **params: Any,
+    ) -> Any:
         """Train a new network on the selected inputs only, on the cluster.
 
         Parameters
@@ -283,12 +325,18 @@ class FitsOnCluster(OnCluster):
         return dense._train(X, y, sample_weight, inputs=inputs)
 
     @available_if(_is_local)
-    def partial_fit(self, X, y):
-        """Not available."""
+    def partial_fit(self, X: Collection, y: Collection) -> Any:
+        """Not available on a cluster: there is no such attribute.
+
+        Parameters
+        ----------
+        X, y : dask arrays or DataFrames
+            Rows.
+        """
 
 
 def _check_fit(estimator, held_out):
-    """Raise ValueError for what a cluster can not do, or has not been given."""
+    """Raise ValueError for what a cluster cannot do, or has not been given."""
     X_val, y_val, sample_weight_val = held_out
     if estimator.device != "cpu":
         raise validation.parameter_error(estimator, "device", "'cpu' on a cluster")
@@ -348,14 +396,21 @@ def _as_frame(answer, index=None):
 def with_client(init, local):
     """Give an `__init__` the signature of the local estimator, and `client`."""
     parameters = [*signature(local.__init__).parameters.values()]
-    client = Parameter("client", Parameter.KEYWORD_ONLY, default=None)
+    client = Parameter(
+        "client",
+        Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=distributed.Client | None,
+    )
     init.__signature__ = Signature([*parameters, client])
 
 
 class LazyProbabilities:
     """Mixin of classifiers, before `OnCluster`."""
 
-    def predict_proba(self, X):
+    _lazy: Any  # of `OnCluster`
+
+    def predict_proba(self, X: Collection) -> Collection:
         """Predict class probabilities lazily.
 
         Parameters
@@ -367,10 +422,17 @@ class LazyProbabilities:
         -------
         dask array of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError, TypeError
+            If X is no Dask collection, or has other columns than in `fit`.
         """
         return self._lazy("predict_proba", X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Collection) -> Collection:
         """Predict logarithms of class probabilities lazily.
 
         Parameters
@@ -382,11 +444,18 @@ class LazyProbabilities:
         -------
         dask array of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError, TypeError
+            If X is no Dask collection, or has other columns than in `fit`.
         """
         return self._lazy("predict_log_proba", X)
 
-    def decision_function(self, X):
-        """Raw predictions, lazily.
+    def decision_function(self, X: Collection) -> Collection:
+        """Return raw predictions lazily.
 
         Parameters
         ----------
@@ -397,15 +466,23 @@ class LazyProbabilities:
         -------
         dask array of shape (n_samples,) or (n_samples, n_classes)
             Log-odds, or unnormalized logarithms of probabilities.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError, TypeError
+            If X is no Dask collection, or has other columns than in `fit`.
         """
         return self._lazy("decision_function", X)
 
 
 class DaskRegMLPClassifier(LazyProbabilities, FitsOnCluster, RegMLPClassifier):
-    """`RegMLPClassifier` for Dask collections; see there for what is not said here.
+    """`RegMLPClassifier` for Dask collections.
 
     A fit minimizes the same objective with the same lambda, on the cluster of the
-    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums.
+    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums. What is
+    not described here is as in `RegMLPClassifier`.
 
     Parameters
     ----------
@@ -451,7 +528,13 @@ class DaskRegMLPClassifier(LazyProbabilities, FitsOnCluster, RegMLPClassifier):
 
     _local_class = RegMLPClassifier
 
-    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        *,
+        client: distributed.Client | None = None,
+        **params: Any,
+    ):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 
@@ -459,10 +542,11 @@ class DaskRegMLPClassifier(LazyProbabilities, FitsOnCluster, RegMLPClassifier):
 
 
 class DaskRegMLPRegressor(FitsOnCluster, RegMLPRegressor):
-    """`RegMLPRegressor` for Dask collections; see there for what is not said here.
+    """`RegMLPRegressor` for Dask collections.
 
     A fit minimizes the same objective with the same lambda, on the cluster of the
-    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums.
+    client. With ``solver="lbfgs"`` it is the local fit up to the order of sums. What is
+    not described here is as in `RegMLPRegressor`.
 
     Parameters
     ----------
@@ -504,7 +588,13 @@ class DaskRegMLPRegressor(FitsOnCluster, RegMLPRegressor):
 
     _local_class = RegMLPRegressor
 
-    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        *,
+        client: distributed.Client | None = None,
+        **params: Any,
+    ):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 

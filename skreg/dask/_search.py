@@ -1,6 +1,10 @@
 """Cross-validation of Dask collections: each fit on the whole cluster."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import dask
+import distributed
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
@@ -11,6 +15,7 @@ from skreg._cv._search import RegMLPClassifierCV, RegMLPRegressorCV
 from skreg._fitted import as_estimator
 from skreg.dask import _folds, _term
 from skreg.dask._cluster import Cluster
+from skreg.dask._collections import Collection
 from skreg.dask._estimators import (
     DaskRegMLPClassifier,
     DaskRegMLPRegressor,
@@ -82,7 +87,7 @@ class SearchOnCluster(OnCluster):
         check_is_fitted(self)
         return as_estimator(self._template(), self.fitted_)
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """Return the outcome as a local cross-validation.
 
         Returns
@@ -103,11 +108,11 @@ class SearchOnCluster(OnCluster):
 
 
 class DaskRegMLPClassifierCV(LazyProbabilities, SearchOnCluster, RegMLPClassifierCV):
-    """`RegMLPClassifierCV` for Dask collections; see there for what is not said here.
+    """`RegMLPClassifierCV` for Dask collections.
 
     Each fit of the cross-validation is made on the whole cluster. Targets and weights
     of all rows come to the client, X does not; folds are copies of rows where these
-    lie.
+    lie. What is not described here is as in `RegMLPClassifierCV`.
 
     Parameters
     ----------
@@ -144,7 +149,13 @@ class DaskRegMLPClassifierCV(LazyProbabilities, SearchOnCluster, RegMLPClassifie
 
     _local_class, _dask_class = RegMLPClassifierCV, DaskRegMLPClassifier
 
-    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        *,
+        client: distributed.Client | None = None,
+        **params: Any,
+    ):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 
@@ -152,11 +163,11 @@ class DaskRegMLPClassifierCV(LazyProbabilities, SearchOnCluster, RegMLPClassifie
 
 
 class DaskRegMLPRegressorCV(SearchOnCluster, RegMLPRegressorCV):
-    """`RegMLPRegressorCV` for Dask collections; see there for what is not said here.
+    """`RegMLPRegressorCV` for Dask collections.
 
     Each fit of the cross-validation is made on the whole cluster. Targets and weights
     of all rows come to the client, X does not; folds are copies of rows where these
-    lie.
+    lie. What is not described here is as in `RegMLPRegressorCV`.
 
     Parameters
     ----------
@@ -191,12 +202,26 @@ class DaskRegMLPRegressorCV(SearchOnCluster, RegMLPRegressorCV):
 
     _local_class, _dask_class = RegMLPRegressorCV, DaskRegMLPRegressor
 
-    def __init__(self, hidden_layer_sizes=(100,), *, client=None, **params):
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        *,
+        client: distributed.Client | None = None,
+        **params: Any,
+    ):
         super().__init__(hidden_layer_sizes, **params)
         self.client = client
 
     with_client(__init__, RegMLPRegressorCV)
 
     @available_if(_is_local)
-    def predict_interval(self, X, level=0.9):
-        """Not available."""
+    def predict_interval(self, X: Collection, level: float = 0.9) -> Any:
+        """Not available on a cluster: there is no such attribute.
+
+        Parameters
+        ----------
+        X : dask array of shape (n_samples, n_features), or DataFrame
+            Inputs.
+        level : float in (0, 1), default=0.9
+            Share of targets.
+        """
