@@ -210,6 +210,13 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, for multilabel an indicator matrix; or targets, in the
             precision of the fitted weights.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If X does not fit the network, or a prediction is beyond all floats.
         """
         raw = self._raw_predict(X)
         return like(X, self.fitted_.task.decode(raw))

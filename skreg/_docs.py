@@ -1,7 +1,8 @@
 """Docstrings of the estimators: what several of them share is written once, here.
 
 Each class says in its own docstring what it is, with an example, which editors show.
-`documented` adds the sections between these.
+`documented` adds the sections between these: four estimators share most parameters, and
+descriptions that are written once cannot disagree.
 """
 
 from collections.abc import Callable
@@ -339,15 +340,16 @@ start : {"warm", "cold"}, default="warm"
     initial weights, as in GridSearchCV. On a GPU, "cold" is far faster: all folds and
     lambdas of one architecture train together, see :ref:`devices`.
 max_features : int >= 1 or None, default=None
-    The best network with at most so many inputs. They are what a path of short fits
-    leaves (penalty of the network if that removes inputs, else group lasso): of its
-    sparsest network with as many, those with the largest weights. On them a new network
-    is chosen and fitted: from `param_grid`, or, where that is None, this network with
-    penalties l2 and l1 and those of "auto". Each fold selects its own inputs, so that
-    scores are honest; the network on all rows has those on which the folds agree most.
+    Choose the best network with at most this many inputs, k. A path of short fits
+    selects them, with the penalty of the network if that removes inputs, else a group
+    lasso: of the sparsest network on that path with at least k inputs, the k inputs
+    with the largest weights are kept. On them a new network is chosen and fitted: from
+    `param_grid`, or, where that is None, this network with penalties l2 and l1 and
+    those of "auto". Each fold selects its own inputs, so that scores are honest; the
+    network on all rows has those on which the folds agree most.
 adaptive : float in [0, 20] or sequence of them, default=0.0
-    Exponent gamma of adaptive factors (Zou 2006; of networks, Dinh and Ho 2020), by
-    which a sparse penalty keeps fewer inputs; 0 is none, several are candidates. In a
+    Exponent gamma of adaptive factors ([1]_; of networks, [2]_), by which a sparse
+    penalty keeps fewer inputs; 0 is none, several are candidates. In a
     pilot network, input j has outgoing weights of norm r_j, in units of the largest
     one; its factor in the penalty of the first layer is
     ``((r_j + 0.001) / 1.001)^-gamma``, times the one that it has there. Inputs that
@@ -387,10 +389,10 @@ best_score_ : float
 best_index_ : int
     Row of the choice in `cv_results_`.
 cv_results_ : dict of ndarray
-    The columns of GridSearchCV, one row per candidate and lambda (with ``cv="loo"``
-    without one per row of X), and ``n_features`` and ``n_units``, the mean numbers over
-    the folds. Times are processor times in seconds, that of a path shared equally by
-    its networks.
+    The columns of GridSearchCV, one row per candidate and lambda, and ``n_features``
+    and ``n_units``, the mean numbers over the folds. With ``cv="loo"`` the columns of
+    single splits are left out, as there is one split per row of X. Times are processor
+    times in seconds, that of a path shared equally by its networks.
 reg_lambdas_ : ndarray of shape (n_lambdas,) or (n_lambdas, n_layers)
     The grid of the chosen candidate, in the order of the path: increasing with hidden
     layers, else decreasing; that of a table.
@@ -452,6 +454,13 @@ all folds of 5000 of them, spread as the targets are, and what is left of it is 
 to all rows at the 5 lambdas around its best. Losses with a kink have adam for all."""
 
 
+_SEARCH_REFERENCES = """\
+.. [1] H. Zou, "The adaptive lasso and its oracle properties", J. Am. Stat. Assoc.
+   101(476), 2006.
+.. [2] V. C. Dinh and L. S. Ho, "Consistent feature selection for analytic deep neural
+   networks", NeurIPS 2020."""
+
+
 def of_search(network, name):
     """Sections of a search, for `documented`.
 
@@ -471,4 +480,5 @@ def of_search(network, name):
         "see_also": f"{name} : The network with a given lambda.\n"
         "reg_mlp_path : The path alone.",
         "notes": _SEARCH_NOTES,
+        "references": _SEARCH_REFERENCES,
     }

@@ -183,6 +183,13 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`; for multilabel, the probability of each label.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If X does not fit the network, or a prediction is beyond all floats.
         """
         return like(X, self._probabilities(X))
 
@@ -198,6 +205,13 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             As `predict_proba`, in logarithms; -inf where a probability underflows.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If X does not fit the network, or a prediction is beyond all floats.
         """
         with np.errstate(divide="ignore"):
             return like(X, np.log(self._probabilities(X)))
@@ -219,6 +233,13 @@ class RegMLPClassifier(ClassifierMixin, BaseRegMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             One column is returned as a vector, for two classes.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If X does not fit the network, or a prediction is beyond all floats.
         """
         raw = self._raw_predict(X)
         return like(X, raw.ravel() if raw.shape[1] == 1 else raw)
@@ -372,6 +393,13 @@ class RegMLPRegressor(RegressorMixin, BaseRegMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the precision of the fitted weights.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        ValueError
+            If X does not fit the network, or a prediction is beyond all floats.
         """
         raw = self._raw_predict(X)
         return like(X, self.fitted_.task.decode(raw))

@@ -31,14 +31,17 @@ class Loss:
         Its code in the compiled core.
     out_activation : {"identity", "logistic", "softmax", "exp"}
         Inverse link: the function that maps f to a prediction.
-    is_smooth : bool
+    is_smooth : bool, default=True
         Whether l is continuously differentiable in f.
-    param : float
+    param : float, default=0.0
         Threshold of "huber" in units of y, quantile level of "quantile".
-    constant : callable or None
-        Maps y of shape (n, k) to the part of l(y, f) that does not depend on f.
-    lowest, lowest_included : float, bool
+    constant : callable, default=None
+        Maps y of shape (n, k) to the part of l(y, f) that does not depend on f. None
+        is 0.
+    lowest : float, default=-inf
         Lower bound of y.
+    lowest_included : bool, default=True
+        Whether y may be equal to it.
 
     Examples
     --------
@@ -66,6 +69,16 @@ class Loss:
 
         A mean exp(f) beyond all floats is the largest one: the loss of "gamma" is
         finite there, and scorers refuse infinite predictions.
+
+        Parameters
+        ----------
+        raw : ndarray of shape (n, k)
+            Raw predictions f.
+
+        Returns
+        -------
+        ndarray of shape (n, k)
+            Predictions.
         """
         if self.out_activation == "logistic":
             return expit(raw)
@@ -90,6 +103,7 @@ class Loss:
         Returns
         -------
         float
+            0 where the loss has no such part.
         """
         if self.constant is None:
             return 0.0
@@ -132,6 +146,7 @@ class Loss:
         Returns
         -------
         ndarray of shape (k,)
+            In raw-prediction space.
         """
         tiny = np.finfo(np.float64).eps
         if self.out_activation == "identity":
@@ -150,10 +165,12 @@ class Loss:
         Parameters
         ----------
         raw : ndarray of shape (k,)
+            Raw prediction of the mean, as `link` returns it.
 
         Returns
         -------
         float
+            Averaged over the k outputs.
         """
         mean = self.predict(np.atleast_2d(raw))
         if self.out_activation in ("logistic", "softmax"):
@@ -161,7 +178,20 @@ class Loss:
         return float(np.mean(mean)) if self.name == "poisson" else 1.0
 
     def check_targets(self, y: Array, name: str = "y") -> None:
-        """Raise ValueError where y, called `name`, is out of the range of the loss."""
+        """Check that targets are in the range of the loss.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n,) or (n, k)
+            Targets.
+        name : str, default="y"
+            What to call them in the message.
+
+        Raises
+        ------
+        ValueError
+            Where y is below its lower bound, or equal to one that is not included.
+        """
         low = y.min()
         if low < self.lowest or (low == self.lowest and not self.lowest_included):
             sign = ">=" if self.lowest_included else ">"
@@ -234,6 +264,12 @@ def regression_loss(name: str, quantile: float = 0.5) -> Loss:
     Returns
     -------
     Loss
+        As estimators use it.
+
+    Raises
+    ------
+    KeyError
+        If there is no loss of this name.
 
     Examples
     --------

@@ -266,6 +266,15 @@ class RegMLPRegressorCV(SearchCV, RegMLPRegressor):
             Infinite where there are too few training rows for the level. Rows of weight
             0 do not count, all others count once.
 
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        AttributeError
+            If ``cv="loo"``: there are no networks of folds.
+        ValueError
+            If `level` is not in (0, 1), or X does not fit the networks.
+
         References
         ----------
         .. [1] R. F. Barber, E. J. Candès, A. Ramdas and R. J. Tibshirani, "Predictive

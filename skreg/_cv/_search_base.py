@@ -447,6 +447,11 @@ class SearchCV(BaseRegMLP):
             mean score, its standard error, and mean numbers of inputs and hidden units
             over the folds. Notebooks show it as a table below a picture of the scores.
 
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+
         Examples
         --------
         >>> from sklearn.datasets import load_diabetes
@@ -485,7 +490,12 @@ class SearchCV(BaseRegMLP):
         -------
         float
             Accuracy or R2 where `scoring` is None, minus the data loss where it is
-            "loss", else what the scorer says.
+            "loss", else what the scorer returns.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
         """
         check_is_fitted(self)
         scorer = validation.check_scorer(self)
@@ -524,6 +534,11 @@ class SearchCV(BaseRegMLP):
         BaseRegMLP
             `best_estimator_` compacted; with ``refit="folds"`` or "stack" a copy of
             this estimator, each network of which is. Its predictions are the same.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
         """
         check_is_fitted(self)
         if not isinstance(self.fitted_, Ensemble):
@@ -561,6 +576,15 @@ class SearchCV(BaseRegMLP):
         -------
         BaseRegMLP
             A fitted network that takes the same X.
+
+        Raises
+        ------
+        NotFittedError
+            If this estimator is not fitted.
+        AttributeError
+            If ``refit="folds"`` or "stack": there is no `best_estimator_`.
+        ValueError
+            If no input is selected, or as in `fit` of the network.
         """
         network = self.best_estimator_
         return network.refit_on_support(X, y, sample_weight, penalty=penalty, **params)

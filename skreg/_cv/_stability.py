@@ -44,7 +44,7 @@ class StabilitySelection:
     max_false : float
         Bound on the expected number of false inputs, which decides how far lambda goes
         down.
-    feature_names : ndarray of str or None
+    feature_names : ndarray of str, default=None
         Names of the inputs, where X had some.
 
     Attributes

@@ -218,13 +218,13 @@ def reg_mlp_path(
         table of shape (n_lambdas, n_layers), strengths layer by layer, whose order is
         kept.
     eps : float in (0, 1), default=1e-3
-        Length of the automatic grid.
+        Length of the automatic grid: its smallest lambda as a share of lambda_ref.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights, not all 0.
-    max_features, max_units : int, default=None
-        Stop where at most so many inputs, or units of hidden layers, are left: the last
-        network is the least regularized one found with so few.
-    n_init : int, default=1
+    max_features, max_units : int >= 1, default=None
+        Stop where at most this many inputs, or units of hidden layers, are left: the
+        last network is the least regularized one found with no more. None: no limit.
+    n_init : int >= 1, default=1
         Cold starts at the first lambda, of which the best one is kept. Only for
         networks with hidden layers.
     start : {"warm", "cold"}, default="warm"
@@ -252,8 +252,8 @@ def reg_mlp_path(
 
     Notes
     -----
-    Callbacks of the estimator hear of a fit with a task per lambda, in the order of the
-    first way along the grid, which they can end.
+    Callbacks of the estimator see one fit with a task per lambda, in the order of the
+    first way along the grid, and can end it.
 
     lambda_ref is the smallest lambda at which all weights are 0 in the generalized
     linear model of the same loss and (first) penalty. For L2, where there is none, it
