@@ -374,8 +374,22 @@ def test_grid_over_parameters_of_a_penalty(regression):
 def test_grid_over_penalties(regression):
     X, y = regression
     penalties = [None, "l1", GroupLasso(), ["l1", "l2"], SCAD()]
-    search = GridSearchCV(regressor(), {"penalty": penalties}, cv=2).fit(X, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    network = regressor(reg_lambda=0.1)
+    search = GridSearchCV(network, {"penalty": penalties}, cv=2).fit(X, y)
+    first = np.arange(len(y)) < (len(y) + 1) // 2
+    by_hand = [
+        [
+            clone(network)
+            .set_params(penalty=penalty)
+            .fit(X[~rows], y[~rows])
+            .score(X[rows], y[rows])
+            for rows in (first, ~first)
+        ]
+        for penalty in penalties
+    ]
+    scores = search.cv_results_["mean_test_score"]
+    assert_allclose(scores, np.mean(by_hand, axis=1), rtol=1e-12)
+    assert len(np.unique(scores)) == len(penalties)
 
 
 # Model selection ---------------------------------------------------------------------
