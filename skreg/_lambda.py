@@ -140,8 +140,8 @@ def convert_lambda(
     penalty : {"l2", "l1", "group_lasso"}, default=None
         The penalty that the strength belongs to. None is enough where the result is
         the same for every penalty that both conventions have; an elastic net then
-        keeps its `l1_ratio`. Elsewhere convert the two parts of an elastic net apart,
-        ``l1_ratio * v`` as "l1" and ``(1 - l1_ratio) * v`` as "l2".
+        keeps its `l1_ratio`. Elsewhere convert the two parts of an elastic net one by
+        one, ``l1_ratio * v`` as "l1" and ``(1 - l1_ratio) * v`` as "l2".
     n_samples : float > 0, default=None
         Number of training samples, or the sum of their weights.
     batch_size : float > 0, default=None

@@ -51,7 +51,7 @@ def as_strength(lam):
 
 
 def strength_text(lam, digits=3):
-    """The same as a text, with so many significant digits."""
+    """The same as a text, with this many significant digits."""
     if np.ndim(lam) == 0:
         return f"{lam:.{digits}g}"
     return f"({','.join(f'{value:.{digits}g}' for value in lam)})"

@@ -125,7 +125,7 @@ class OptimizerState:
     iterate: np.ndarray | None = None
 
     def after_epoch(self, n_steps, n_samples, average):
-        """The state after an epoch of so many steps and samples; moments are shared."""
+        """The state after an epoch of these steps and samples; moments are shared."""
         return OptimizerState(
             self.solver,
             self.moments,

@@ -329,7 +329,7 @@ def _run_some(plan, alike, grid, splits, folds):
 
 
 def _fit_call(plan, alike, grid, splits, folds):
-    """The call of `fit_folds`, with nothing in it that can not travel."""
+    """The call of `fit_folds`, with nothing in it that cannot travel."""
     inputs = alike[0].inputs
     if inputs is not None:
         inputs = [inputs.of_fold(k) for k in folds]

@@ -49,7 +49,7 @@ class Inputs:
 
 
 def select_inputs(data, network, sizes, rows):
-    """Importances of the columns of X that a network needs most, of so many each time.
+    """Importances of the columns of X that a network needs most, for each size.
 
     Of the sparsest network of a path with at least as many inputs, those with the
     largest weights. The path has the penalty of the network if that removes inputs,
@@ -97,7 +97,7 @@ def select_inputs(data, network, sizes, rows):
 
 
 def _of_sparsest(networks, size):
-    """Importances in the network with the fewest inputs, but at least so many."""
+    """Importances in the network with the fewest inputs, but at least this many."""
     found = np.array([fitted.selected.sum() for fitted in networks])
     enough = found >= min(size, found.max())
     k = int(np.argmin(np.where(enough, found, found.max() + 1)))

@@ -177,7 +177,7 @@ class Networks:
                 self._graphs[size].replay()
 
     def _capture(self, n_steps):
-        """A CUDA graph of so many steps.
+        """A CUDA graph of this many steps.
 
         A first run outside of the graph compiles kernels; as no network takes part, and
         the counters are put back, it leaves no trace.

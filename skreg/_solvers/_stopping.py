@@ -43,7 +43,7 @@ class Stopping:
     window : int
         Iterations.
     patience : int
-        Exhaustion: for so many iterations neither J nor the violation has fallen but
+        Exhaustion: for this many iterations neither J nor the violation has fallen but
         for rounding.
     """
 
