@@ -7,7 +7,7 @@ output activation that turns f into a prediction, and adds what does not depend 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +31,9 @@ class Loss:
         Its code in the compiled core.
     out_activation : {"identity", "logistic", "softmax", "exp"}
         Inverse link: the function that maps f to a prediction.
+    pointwise : callable or None
+        Maps y and f of shape (n, k), and `param`, to the part of l(y, f) that depends
+        on f, of shape (n, k); None for several classes, whose f belong together.
     is_smooth : bool, default=True
         Whether l is continuously differentiable in f.
     param : float, default=0.0
@@ -58,6 +61,7 @@ class Loss:
     name: str
     code: int
     out_activation: str
+    pointwise: Callable | None
     is_smooth: bool = True
     param: float = 0.0
     constant: Callable | None = None
@@ -126,11 +130,11 @@ class Loss:
             Summed over outputs.
         """
         y, f = np.asarray(y, np.float64), np.asarray(raw, np.float64)
-        if self.out_activation == "softmax":
+        if self.pointwise is None:
             rows = np.arange(len(f))
             return logsumexp(f, axis=1) - f[rows, y[:, 0].astype(int)]
         with np.errstate(over="ignore"):
-            values = _POINTWISE[self.name](y, f, self.param)
+            values = self.pointwise(y, f, self.param)
         if self.constant is not None:
             values = values + self.constant(y)
         return values.sum(axis=1)
@@ -202,28 +206,44 @@ class Loss:
             )
 
 
+# l(y, f, param) without the part that does not depend on f; formulas are below.
+
+
+def _log_loss(y, f, _):
+    return np.logaddexp(0.0, f) - y * f
+
+
+def _squared_error(y, f, _):
+    return (y - f) ** 2 / 2
+
+
+def _absolute_error(y, f, _):
+    return np.abs(y - f)
+
+
 def _huber(y, f, threshold):
     d = np.abs(y - f)
     return np.where(d <= threshold, d * d / 2, threshold * (d - threshold / 2))
 
 
-# l(y, f, param) without the part that does not depend on f; see below.
-_POINTWISE = {
-    "log_loss": lambda y, f, _: np.logaddexp(0.0, f) - y * f,
-    "squared_error": lambda y, f, _: (y - f) ** 2 / 2,
-    "absolute_error": lambda y, f, _: np.abs(y - f),
-    "huber": _huber,
-    "quantile": lambda y, f, q: np.maximum(q * (y - f), (q - 1) * (y - f)),
-    "poisson": lambda y, f, _: np.exp(f) - y * f,
-    "gamma": lambda y, f, _: f + y * np.exp(-f),
-}
+def _pinball(y, f, q):
+    return np.maximum(q * (y - f), (q - 1) * (y - f))
+
+
+def _poisson(y, f, _):
+    return np.exp(f) - y * f
+
+
+def _gamma(y, f, _):
+    return f + y * np.exp(-f)
+
 
 # log(1 + e^f) - y f per label, y in {0, 1}; for multilabel, summed over labels.
-_BINARY = Loss("log_loss", 0, "logistic")
+_BINARY = Loss("log_loss", 0, "logistic", _log_loss)
 
 CLASSIFICATION_LOSSES = {
     "binary": _BINARY,
-    "multiclass": Loss("log_loss", 1, "softmax"),
+    "multiclass": Loss("log_loss", 1, "softmax", None),
     "multilabel-indicator": _BINARY,
 }
 
@@ -231,19 +251,27 @@ CLASSIFICATION_LOSSES = {
 # y log(y/mu) - y + mu, and for Gamma, y/mu - 1 - log(y/mu), with mu = e^f. See
 # McCullagh & Nelder, Generalized Linear Models (1989), section 2.3.
 REGRESSION_LOSSES = {
-    "squared_error": Loss("squared_error", 2, "identity"),
-    "absolute_error": Loss("absolute_error", 3, "identity", is_smooth=False),
+    "squared_error": Loss("squared_error", 2, "identity", _squared_error),
+    "absolute_error": Loss(
+        "absolute_error", 3, "identity", _absolute_error, is_smooth=False
+    ),
     # Huber (1964): quadratic up to the threshold, linear beyond.
-    "huber": Loss("huber", 4, "identity", param=1.0),
+    "huber": Loss("huber", 4, "identity", _huber, param=1.0),
     # Koenker & Bassett (1978).
-    "quantile": Loss("quantile", 5, "identity", is_smooth=False),
+    "quantile": Loss("quantile", 5, "identity", _pinball, is_smooth=False),
     "poisson": Loss(
-        "poisson", 6, "exp", constant=lambda y: xlogy(y, y) - y, lowest=0.0
+        "poisson",
+        6,
+        "exp",
+        _poisson,
+        constant=lambda y: xlogy(y, y) - y,
+        lowest=0.0,
     ),
     "gamma": Loss(
         "gamma",
         7,
         "exp",
+        _gamma,
         constant=lambda y: -1.0 - np.log(y),
         lowest=0.0,
         lowest_included=False,
@@ -280,4 +308,4 @@ def regression_loss(name: str, quantile: float = 0.5) -> Loss:
     loss = REGRESSION_LOSSES[name]
     if name != "quantile":
         return loss
-    return Loss(loss.name, loss.code, loss.out_activation, False, float(quantile))
+    return replace(loss, param=float(quantile))
