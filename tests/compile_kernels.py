@@ -74,8 +74,7 @@ def train(task, activation, optimizer, dtype, combinations):
         for name, mode in combinations
     ]
     solve_together(
-        cases.settings_of(max_iter=1),
-        cases.optimizer_of(optimizer),
+        cases.settings_of(cases.optimizer_of(optimizer), max_iter=1),
         cases.rows_of(case, dtype, weights=weights),
         network,
         members,

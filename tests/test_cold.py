@@ -150,9 +150,9 @@ def test_all_folds_and_all_rows_train_at_once(monkeypatch):
     pytest.importorskip("torch")
     sizes = []
 
-    def spy(settings, optimizer, data, network, members):
+    def spy(settings, data, network, members):
         sizes.append(len(members))
-        return solve_together(settings, optimizer, data, network, members)
+        return solve_together(settings, data, network, members)
 
     monkeypatch.setattr("skreg._paths._cold.solve_together", spy)
     options = {**SETTINGS, "reg_lambdas": LAMBDAS, "cv": 4, "start": "cold"}
@@ -177,9 +177,9 @@ def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
     pytest.importorskip("torch")
     sizes = []
 
-    def spy(settings, optimizer, data, network, members):
+    def spy(settings, data, network, members):
         sizes.append(len(members))
-        return solve_together(settings, optimizer, data, network, members)
+        return solve_together(settings, data, network, members)
 
     monkeypatch.setattr("skreg._paths._cold.solve_together", spy)
     grid = {"random_state": [0, 1, 2], "penalty": ["l1", "l2"]}

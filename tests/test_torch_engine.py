@@ -7,7 +7,6 @@ import sys
 from collections import namedtuple
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from skreg._engines._rules import PenaltySum
 from skreg._network import ACTIVATIONS, Network
 from skreg._optimizers import Optimizer
 from skreg._solvers._result import Status
+from skreg._solvers._stochastic import Stochastic
 from skreg._solvers._stopping import Monitor
 from skreg._solvers._together import Member, Order, solve_together
 from skreg.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, regression_loss
@@ -138,8 +138,11 @@ def optimizer_of(solver, momentum=0.9, nesterovs_momentum=True, rho=0.9, **other
     )
 
 
-def settings_of(**changes):
+def settings_of(optimizer, **changes):
     defaults = {
+        "solver": optimizer.method,
+        "optimizer": optimizer,
+        "modes": (),
         "batch_size": BATCH_SIZE,
         "max_iter": N_EPOCHS,
         "learning_rate": "constant",
@@ -149,7 +152,7 @@ def settings_of(**changes):
         "horizon": None,
         "ema": 0.0,
     }
-    return SimpleNamespace(**{**defaults, **changes})
+    return Stochastic(**{**defaults, **changes})
 
 
 def network_of(case, activation="relu"):
@@ -231,8 +234,10 @@ def check_against_the_core(task, activation, optimizer, dtype):
         for name, mode in COMBINATIONS
     ]
     results = solve_together(
-        settings_of(learning_rate_init=parameters["learning_rate_init"]),
-        optimizer_of(**parameters),
+        settings_of(
+            optimizer_of(**parameters),
+            learning_rate_init=parameters["learning_rate_init"],
+        ),
         rows_of(case, dtype),
         network,
         members,
@@ -294,7 +299,7 @@ def test_deep_networks_and_linear_models(one_thread):
             order, theta, terms_of(network, penalties, "proximal"), Monitor(0, 10**6)
         )
         [result] = solve_together(
-            settings_of(), optimizer_of("adam"), rows_of(case), network, [member]
+            settings_of(optimizer_of("adam")), rows_of(case), network, [member]
         )
         estimator = RegMLPClassifier(
             hidden,
@@ -318,8 +323,7 @@ def test_schedules_are_those_of_the_compiled_core(learning_rate, one_thread):
     order, theta = start(network)
     terms = terms_of(network, PENALTIES["l1"], "proximal")
     [result] = solve_together(
-        settings_of(learning_rate=learning_rate),
-        optimizer_of("adam"),
+        settings_of(optimizer_of("adam"), learning_rate=learning_rate),
         rows_of(case),
         network,
         [Member(order, theta, terms, Monitor(0, 10**6))],
@@ -340,8 +344,7 @@ def test_a_batch_may_be_larger_than_the_training_set(one_thread):
     order, theta = start(network)
     terms = terms_of(network, PENALTIES["l1"], "proximal")
     [result] = solve_together(
-        settings_of(batch_size=N_SAMPLES + 10),
-        optimizer_of("adam"),
+        settings_of(optimizer_of("adam"), batch_size=N_SAMPLES + 10),
         rows_of(case),
         network,
         [Member(order, theta, terms, Monitor(0, 10**6))],
@@ -368,8 +371,7 @@ def test_each_network_stops_by_itself(learning_rate, together, one_thread):
         for lam in lams
     ]
     results = solve_together(
-        settings_of(max_iter=120, learning_rate=learning_rate),
-        optimizer_of("adam"),
+        settings_of(optimizer_of("adam"), max_iter=120, learning_rate=learning_rate),
         rows_of(case),
         network,
         members,
@@ -407,10 +409,8 @@ def test_averages_of_weights_are_those_of_the_compiled_core(together, one_thread
         )
         for lam in lams
     ]
-    settings = settings_of(max_iter=40, ema=0.8)
-    results = solve_together(
-        settings, optimizer_of("adam"), rows_of(case), network, members
-    )
+    settings = settings_of(optimizer_of("adam"), max_iter=40, ema=0.8)
+    results = solve_together(settings, rows_of(case), network, members)
     shared = {"penalty": "l1", "learning_rate_init": 0.01, "max_iter": 40, "ema": 0.8}
     for lam, result in zip(lams, results):
         expected, estimator = fitted_theta(
@@ -435,7 +435,7 @@ def test_scores_are_watched_network_by_network(together, one_thread):
     watched = Member(order, theta, terms, Monitor(0.0, 3, validate))
     free = Member(order, theta, terms, Monitor(0.0, 10**6))
     results = solve_together(
-        settings_of(), optimizer_of("adam"), rows_of(case), network, [watched, free]
+        settings_of(optimizer_of("adam")), rows_of(case), network, [watched, free]
     )
     scores = results[0].history["validation_scores"]
     assert len(scores) == len(seen) == results[0].n_iter
@@ -455,8 +455,7 @@ def test_sample_weights_and_rows_of_a_fold(one_thread):
     order, theta = start(network, rows=rows)
     terms = terms_of(network, PENALTIES["l1"], "proximal")
     [result] = solve_together(
-        settings_of(),
-        optimizer_of("adam"),
+        settings_of(optimizer_of("adam")),
         rows_of(case, weights=weights),
         network,
         [Member(order, theta, terms, Monitor(0, 10**6))],
@@ -485,8 +484,7 @@ def test_other_containers_train_as_dense_arrays(make, one_thread):
     terms = terms_of(network, PENALTIES["l2"], "coupled")
     thetas = [
         solve_together(
-            settings_of(),
-            optimizer_of("adam"),
+            settings_of(optimizer_of("adam")),
             one,
             network,
             [Member(order, theta, terms, Monitor(0, 10**6))],
@@ -513,8 +511,8 @@ def grid_of_folds(case, network):
 
 def solve(case, network, members, optimizer="adam", data=None, n_epochs=N_EPOCHS):
     data = rows_of(case) if data is None else data
-    settings = settings_of(max_iter=n_epochs)
-    return solve_together(settings, optimizer_of(optimizer), data, network, members)
+    settings = settings_of(optimizer_of(optimizer), max_iter=n_epochs)
+    return solve_together(settings, data, network, members)
 
 
 def test_networks_together_are_those_alone_bit_for_bit(one_thread):
@@ -752,7 +750,7 @@ def test_triton_kernels_do_the_same(
     for operations in (ops, triton_ops):
         monkeypatch.setattr(passes, "operations", lambda _, ops=operations: ops)
         results = solve_together(
-            settings_of(max_iter=1), optimizer_of(optimizer), data, network, members
+            settings_of(optimizer_of(optimizer), max_iter=1), data, network, members
         )
         thetas.append([r.theta for r in results])
     assert_allclose(*thetas, rtol=0, atol=TOLERANCES[dtype])

@@ -133,9 +133,7 @@ def _together(trainings, table):
             for lam in table
         ]
     problem, solver = trainings[0].problem, trainings[0].solver
-    results = solve_together(
-        solver, solver.optimizer, problem.data, problem.network, members
-    )
+    results = solve_together(solver, problem.data, problem.network, members)
     pairs = [(result, m.monitor) for result, m in zip(results, members)]
     return [pairs[k : k + len(table)] for k in range(0, len(pairs), len(table))]
 

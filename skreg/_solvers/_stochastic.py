@@ -125,7 +125,12 @@ class Stochastic:
                 penalty = penalties.value(runner.theta)
                 if shuffle:
                     shuffle(order)
-                rates = self._rates(state, problem.data.n_rows)
+                rates = self.rates(
+                    problem.data.n_rows,
+                    n_samples=state.n_samples,
+                    n_epochs=state.n_epochs,
+                    factor=state.factor,
+                )
                 data_loss = runner.run(order, rates, state.n_steps)
                 # The penalty may make weights that are NaN 0, but not what they cost.
                 diverged = isnan(data_loss) or not np.isfinite(runner.theta).all()
@@ -148,10 +153,15 @@ class Stochastic:
                     status = Status.STOPPED
                     break
                 if ceased:
-                    state, goes_on = self._lower_rate(state, monitor)
-                    if not goes_on:
+                    factor = self.lowered(state.factor)
+                    if factor is None:
+                        monitor.announce("Stopping.")
                         status = Status.CONVERGED
                         break
+                    monitor.count = 0
+                    rate = self.learning_rate_init * factor
+                    monitor.announce(f"Setting learning rate to {rate:g}.")
+                    state = replace(state, factor=factor)
         except KeyboardInterrupt:
             if n_iter == 0:
                 raise
@@ -180,25 +190,36 @@ class Stochastic:
                 return iterate, replace(state, average=average)
         return theta0, replace(state, average=None)
 
-    def _rates(self, state, n_rows):
-        """Learning rates of the steps of the next epoch."""
+    def rates(self, n_rows, *, n_samples, n_epochs, factor):
+        """Learning rates of the steps of the next epoch.
+
+        Parameters
+        ----------
+        n_rows : int
+            Of the training data.
+        n_samples, n_epochs : int
+            Rows and epochs trained on before.
+        factor : float
+            Product of the reductions that "adaptive" has made so far.
+
+        Returns
+        -------
+        ndarray of shape (n_steps,)
+        """
         horizon = self.horizon or self.max_iter
         return epoch_rates(
             self.learning_rate,
             self.learning_rate_init,
             -(-n_rows // self.batch_size),
-            samples_seen=state.n_samples,
+            samples_seen=n_samples,
             power_t=self.power_t,
-            factor=state.factor,
-            progress=(state.n_epochs / horizon, (state.n_epochs + 1) / horizon),
+            factor=factor,
+            progress=(n_epochs / horizon, (n_epochs + 1) / horizon),
         )
 
-    def _lower_rate(self, state, monitor):
-        """Lower the rate of the adaptive schedule; False where training is to stop."""
-        rate = self.learning_rate_init * state.factor
+    def lowered(self, factor):
+        """The next factor of the rate where "adaptive" lowers it; None to stop."""
+        rate = self.learning_rate_init * factor
         if self.learning_rate != "adaptive" or rate <= _ADAPTIVE_LOWEST_RATE:
-            monitor.announce("Stopping.")
-            return state, False
-        monitor.count = 0
-        monitor.announce(f"Setting learning rate to {rate / _ADAPTIVE_DIVISOR:g}.")
-        return replace(state, factor=state.factor / _ADAPTIVE_DIVISOR), True
+            return None
+        return factor / _ADAPTIVE_DIVISOR

@@ -7,14 +7,11 @@ import numpy as np
 
 from skreg._solvers._averaging import average_of, network_of
 from skreg._solvers._result import Result, Status
-from skreg._solvers._schedules import epoch_rates
 from skreg._solvers._shuffling import shuffler
 from skreg._solvers._stopping import Monitor
 
 # Those that have finished are left out once they are so large a share.
 _FINISHED_SHARE = 0.25
-# As in _stochastic.
-_ADAPTIVE_DIVISOR, _ADAPTIVE_LOWEST_RATE = 5.0, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +53,7 @@ class Member:
     monitor: Monitor
 
 
-def solve_together(settings, optimizer, data, network, members):
+def solve_together(settings, data, network, members):
     """Train networks that differ in rows, penalties, strengths and starts.
 
     Each ends as it would alone: with its own order of rows, learning rate and stopping.
@@ -64,10 +61,8 @@ def solve_together(settings, optimizer, data, network, members):
     Parameters
     ----------
     settings : Stochastic
-        Of which batch_size, max_iter, learning_rate, learning_rate_init, power_t,
-        shuffle, horizon and ema are read. Batches larger than a training set hold all
-        of it.
-    optimizer : Optimizer
+        `modes` are those of the members' terms. Batches larger than a training set hold
+        all of it.
     data : engine of many networks
         With `networks` and `capacity`, such as `skreg._engines._torch.TorchRows`.
     network : Network
@@ -86,18 +81,16 @@ def solve_together(settings, optimizer, data, network, members):
     orders = {id(member.order): None for member in members}
     place = {key: i for i, key in enumerate(orders)}
     numbers = sorted(range(len(members)), key=lambda k: place[id(members[k].order)])
-    size = data.capacity(network, optimizer, settings.batch_size)
+    needs = network, settings.optimizer, settings.batch_size
+    size = data.capacity(*needs)
     results = [None] * len(members)
     while numbers:
         part = numbers[:size]
         try:
-            solved = _solve(
-                settings, optimizer, data, network, [members[k] for k in part]
-            )
+            solved = _solve(settings, data, network, [members[k] for k in part])
         except data.OutOfMemory:
             if len(part) == 1:
-                report = data.memory_report(network, optimizer, settings.batch_size)
-                raise MemoryError(report) from None
+                raise MemoryError(data.memory_report(*needs)) from None
             size = len(part) // 2
             continue
         for k, result in zip(part, solved):
@@ -106,9 +99,9 @@ def solve_together(settings, optimizer, data, network, members):
     return results
 
 
-def _solve(settings, optimizer, data, network, members):
+def _solve(settings, data, network, members):
     """Train all members at the same time; nothing has changed if that fails."""
-    grid = _Grid(settings, optimizer, data, network, members)
+    grid = _Grid(settings, data, network, members)
     results = grid.solve()
     for member, monitor in zip(members, grid.monitors):
         vars(member.monitor).update(vars(monitor))
@@ -118,7 +111,7 @@ def _solve(settings, optimizer, data, network, members):
 class _Grid:
     """Networks that train at the same time; those of one order side by side."""
 
-    def __init__(self, settings, optimizer, data, network, members):
+    def __init__(self, settings, data, network, members):
         self.settings, self.members = settings, members
         self.monitors = [copy(member.monitor) for member in members]
         orders = list({id(m.order): m.order for m in members}.values())
@@ -127,7 +120,7 @@ class _Grid:
         streams = [data.stream_of(order.rows) for order in orders]
         self.networks = data.networks(
             network,
-            optimizer,
+            settings.optimizer,
             [m.terms for m in members],
             streams,
             bounds,
@@ -194,11 +187,10 @@ class _Grid:
 
     def _lower_rate(self, k):
         """Lower the rate of the adaptive schedule; False where training is to stop."""
-        settings = self.settings
-        rate = settings.learning_rate_init * self.factor[k]
-        if settings.learning_rate != "adaptive" or rate <= _ADAPTIVE_LOWEST_RATE:
+        factor = self.settings.lowered(self.factor[k])
+        if factor is None:
             return False
-        self.factor[k] /= _ADAPTIVE_DIVISOR
+        self.factor[k] = factor
         self.monitors[k].count = 0
         return True
 
@@ -240,13 +232,6 @@ class _Rows:
 
     def rates(self, settings, epoch):
         """Learning rates of the steps of an epoch, as "adaptive" begins."""
-        horizon = settings.horizon or settings.max_iter
-        return epoch_rates(
-            settings.learning_rate,
-            settings.learning_rate_init,
-            self.n_steps,
-            samples_seen=self.n_rows * epoch,
-            power_t=settings.power_t,
-            factor=1.0,
-            progress=(epoch / horizon, (epoch + 1) / horizon),
+        return settings.rates(
+            self.n_rows, n_samples=self.n_rows * epoch, n_epochs=epoch, factor=1.0
         )
