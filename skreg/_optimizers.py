@@ -19,6 +19,8 @@ class Method:
     is_adaptive : bool
         Whether it measures distance in a diagonal metric of its own, in which proximal
         steps are then taken.
+    is_corrected : bool
+        Whether steps allow for moments that start at 0 (Kingma & Ba, 2015, section 3).
     is_heavy : bool
         Whether it accumulates momentum without damping: the step of the prox is that of
         a gradient that stays the same, lr / (1 - momentum).
@@ -27,6 +29,7 @@ class Method:
     code: int
     moments: tuple = ()
     is_adaptive: bool = False
+    is_corrected: bool = False
     is_heavy: bool = False
 
 
@@ -35,7 +38,7 @@ METHODS = {
     "momentum": Method(1, ("first",), is_heavy=True),
     "nesterov": Method(2, ("first",), is_heavy=True),
     "rmsprop": Method(3, ("second",), is_adaptive=True),
-    "adam": Method(4, ("first", "second"), is_adaptive=True),
+    "adam": Method(4, ("first", "second"), is_adaptive=True, is_corrected=True),
 }
 
 

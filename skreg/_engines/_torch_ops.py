@@ -49,6 +49,13 @@ def _now(table, step):
 # Activations -------------------------------------------------------------------------
 
 
+def unsupported(parameter, value):
+    """The error where a row of a table of the package is not known here."""
+    return ValueError(
+        f"{parameter}={value!r} has not been written for PyTorch. Use device='cpu'."
+    )
+
+
 def activate(activation, z, bias, slope):
     """z <- phi(z + bias); `slope` receives phi' where it does not follow from phi."""
     z += bias[:, None]
@@ -71,6 +78,8 @@ def activate(activation, z, bias, slope):
         p = torch.sigmoid(c)
         slope.copy_(p * (1 + c * (1 - p)))
         z.copy_(torch.where(z < 2 * low, 0, z * p))
+    elif activation != "identity":
+        raise unsupported("activation", activation)
 
 
 def activate_backward(activation, delta, a, slope, bias_grad):
@@ -108,6 +117,8 @@ def loss_and_delta(loss, f, bias, batch, streams, tables, total, bias_grad):
     f += bias[:, None]
     y, s = batch.y[streams], batch.s[streams][:, :, None]
     scale = _now(tables.scale, tables.step)[streams][:, None, None]
+    if loss.code >= len(_LOSSES):
+        raise unsupported("loss", loss.name)
     value, derivative = _LOSSES[loss.code](f, y, loss.param)
     total += (value.double() * s.double()).sum((1, 2))
     f.copy_(scale * s * derivative)
@@ -249,6 +260,8 @@ def _direction(rule, part, state, g, metric_scale, active):
     metric = second.sqrt() * metric_scale + epsilon
     if method == "rmsprop":
         return g, metric
+    if method != "adam":
+        raise unsupported("solver", method)
     first = move_on(state.first, beta_1 * part.lines(state.first) + new_1 * g)
     return first, metric
 

@@ -13,6 +13,7 @@ from skreg._forms import (
     UNPENALIZED,
     Form,
 )
+from skreg._optimizers import METHODS
 
 
 @dataclass
@@ -209,7 +210,7 @@ class Rule:
         """
         t = n_steps + np.arange(1, len(rates) + 1)[:, None]
         move, metric_scale = rates, np.ones_like(rates)
-        if self.method == "adam":
+        if METHODS[self.method].is_corrected:
             move = rates / (1.0 - self.optimizer.beta_1**t)
             metric_scale = 1.0 / np.sqrt(1.0 - self.optimizer.beta_2**t)
         tau = self.optimizer.prox_step(rates)

@@ -68,8 +68,8 @@ def resolve_decay_mode(decay_mode, penalty, solver):
             "this penalty has no decoupled shrink. Use decay_mode='proximal', 'coupled'"
             " or 'auto'.",
         )
-    adaptive = solver in ("rmsprop", "adam")
-    if decay_mode == "proximal" and adaptive and not penalty.has_metric_prox:
+    is_adaptive = solver in METHODS and METHODS[solver].is_adaptive
+    if decay_mode == "proximal" and is_adaptive and not penalty.has_metric_prox:
         raise _no_meaning(
             decay_mode,
             penalty,

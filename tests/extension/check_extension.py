@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from skreg import RegMLPRegressor
 from skreg._core import instruction_level
+from skreg.losses import regression_loss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # a number of steps is meant
@@ -34,6 +35,18 @@ def test_the_copy_is_what_runs():
     assert instruction_level() in (1, 3, 4)
     with pytest.raises(ValueError, match="softsign"):
         RegMLPRegressor(activation="none").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"activation": "softsign"}, {"loss": "log_cosh"}, {"solver": "adagrad"}],
+    ids=str,
+)
+def test_devices_name_what_they_do_not_know(params):
+    pytest.importorskip("torch")
+    name, value = *params, *params.values()
+    with pytest.raises(ValueError, match=f"{name}='{value}'.*device='cpu'"):
+        fit(device="torch:cpu", **params)
 
 
 def test_activation_in_predictions_and_gradients():
@@ -72,6 +85,9 @@ def test_loss_has_the_minimum_that_scipy_finds():
 
     expected = minimize(objective, np.zeros(5), tol=1e-10)
     assert model.loss_ == pytest.approx(expected.fun, rel=1e-9)
+    raw = model.predict(X)
+    of_rows = regression_loss("log_cosh").per_row(y[:, None], raw[:, None])
+    np.testing.assert_allclose(of_rows, np.log(np.cosh(raw - y)), atol=1e-12)
     found = np.append(model.coefs_[0], model.intercepts_[0])
     np.testing.assert_allclose(found, expected.x, atol=1e-5)
 

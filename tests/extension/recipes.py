@@ -55,7 +55,11 @@ struct LogCosh {
     Edit(
         "skreg/losses.py",
         "}\n\n\ndef regression_loss(",
-        '    "log_cosh": Loss("log_cosh", 8, "identity"),\n',
+        """\
+    "log_cosh": Loss(
+        "log_cosh", 8, "identity", lambda y, f, _: np.log(np.cosh(f - y))
+    ),
+""",
     ),
 )
 
