@@ -1,18 +1,24 @@
 """The picture of a choice by cross-validation: all candidates, not the chosen alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skreg._drawing import (
     GRAY,
     FittedDisplay,
     add_legend,
     check,
+    check_index,
     check_lambdas,
+    check_length,
     check_shape,
     curve_style,
     lambda_axis,
     score_name_of,
 )
+from skreg._typing import Labels
 
 _MOST_INPUTS = 12
 
@@ -64,22 +70,22 @@ class ChoiceDisplay(FittedDisplay):
 
     def __init__(
         self,
-        labels,
-        reg_lambdas,
-        scores,
-        times,
+        labels: Labels,
+        reg_lambdas: Sequence[ArrayLike],
+        scores: Sequence[ArrayLike],
+        times: ArrayLike,
         *,
-        chosen,
-        reg_lambda,
-        dropped=None,
-        frequencies=None,
-        names=None,
-        score_name="score",
-    ):
+        chosen: int,
+        reg_lambda: float,
+        dropped: ArrayLike | None = None,
+        frequencies: ArrayLike | None = None,
+        names: Labels | None = None,
+        score_name: str = "score",
+    ) -> None:
         self.labels, n = [str(label) for label in labels], len(labels)
         for name, values in {"reg_lambdas": reg_lambdas, "scores": scores}.items():
-            check(f"len({name})", len(values), n.__eq__, f"{n}, one per candidate")
-        check("chosen", chosen, range(n).__contains__, f"in [0, {n - 1}]")
+            check_length(name, values, n, f"{n}, one per candidate")
+        check_index("chosen", chosen, 0, n - 1)
         self.reg_lambdas = [check_lambdas(grid) for grid in reg_lambdas]
         pairs = zip(scores, self.reg_lambdas)
         scores = [check_shape("scores", s, (None, len(grid))) for s, grid in pairs]
@@ -97,7 +103,7 @@ class ChoiceDisplay(FittedDisplay):
             self.frequencies = check_shape("frequencies", frequencies, (None,))
             n_inputs = len(self.frequencies)
             names = range(n_inputs) if names is None else names
-            check("len(names)", len(names), n_inputs.__eq__, n_inputs)
+            check_length("names", names, n_inputs)
             self.names = [str(name) for name in names]
         self.score_name = score_name
 

@@ -1,8 +1,20 @@
 """What all displays share: panels, colors, axes, legends, and checks of arguments."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
+
+from skreg._numbers import as_float
+from skreg._typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+AxesLike: TypeAlias = "Axes | Sequence[Axes] | Array | None"
 
 # Okabe & Ito: distinct for color-blind readers. Dashes tell curves apart in print.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
@@ -23,8 +35,10 @@ class Display:
     """Base of the displays, which define `_draw` and, if not 1, `_n_panels`."""
 
     _n_panels = 1
+    ax_: Any  # an Axes or an array of them
+    figure_: "Figure"
 
-    def plot(self, ax=None):
+    def plot(self, ax: AxesLike = None) -> Self:
         """Draw the stored arrays.
 
         Parameters
@@ -43,6 +57,9 @@ class Display:
         self.figure_ = axes[0].figure
         self._draw(self.ax_)
         return self
+
+    def _draw(self, ax):
+        raise NotImplementedError
 
     def _make_axes(self, ax):
         """Axes of the panels: new ones, those given, or a given one divided."""
@@ -71,7 +88,9 @@ class FittedDisplay(Display):
     """Base of the displays of fitted estimators, which define `_read`."""
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **options):
+    def from_estimator(
+        cls, estimator: Any, *, ax: AxesLike = None, **options: Any
+    ) -> Self:
         """Draw what a fitted estimator has stored.
 
         Parameters
@@ -97,6 +116,11 @@ class FittedDisplay(Display):
                 f"{cls.__name__} cannot draw this `estimator`, {estimator!r}: {error}."
             ) from error
         return cls(**{**stored, **options}).plot(ax)
+
+    @staticmethod
+    def _read(estimator, options):
+        """Arguments of the constructor that a fitted estimator has stored."""
+        raise NotImplementedError
 
 
 def has_layout(ax):
@@ -166,6 +190,28 @@ def check(name, value, is_allowed, allowed):
         is_fine = False
     if not is_fine:
         raise ValueError(f"`{name}` must be {allowed}; got {value!r}.")
+
+
+def check_option(name, value, options):
+    """Raise an error unless the value is one of the options."""
+    check(name, value, lambda given: given in options, f"in {options}")
+
+
+def check_index(name, value, first, last):
+    """Raise an error unless the value is an integer from the first to the last."""
+    allowed = range(first, last + 1)
+    check(name, value, lambda given: given in allowed, f"in [{first}, {last}]")
+
+
+def check_length(name, values, n, allowed=None):
+    """Raise an error unless there are n values, for which `allowed` may have words."""
+    allowed = n if allowed is None else allowed
+    check(f"len({name})", len(values), lambda length: length == n, allowed)
+
+
+def is_finite_from_zero(number):
+    """Whether a value is a finite number >= 0."""
+    return 0 <= as_float(number) < np.inf
 
 
 def check_shape(name, values, shape):

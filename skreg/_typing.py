@@ -17,6 +17,7 @@ Array: TypeAlias = NDArray[Any]
 # Frames of pandas, polars and pyarrow are array-like for type checkers.
 Matrix: TypeAlias = ArrayLike | sparse.spmatrix | sparse.sparray
 PenaltyLike: TypeAlias = str | Penalty | Sequence[str | Penalty | None] | None
+Labels: TypeAlias = Sequence[Any] | Array  # printed as str(label)
 ClassWeight: TypeAlias = (
     str | Mapping[Any, float] | Sequence[Mapping[Any, float]] | None
 )

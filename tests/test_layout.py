@@ -46,7 +46,7 @@ LAYERS = [
     {"_export", "_base", "_mlp"},
     {"_paths"},
     {"_cv"},
-    {"_drawing", "_choice_display", "displays", "onnx", "dask"},
+    {"_drawing", "_choice_display", "_penalty_displays", "displays", "onnx", "dask"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -24,7 +24,7 @@ def test_the_package_says_that_it_has_types():
 
 
 def public_functions():
-    modules = ["skreg"]
+    modules = ["skreg", "skreg.displays"]
     needs = {"skreg.dask": "distributed", "skreg.onnx": "skl2onnx"}
     modules += [name for name, need in needs.items() if importlib.util.find_spec(need)]
     for module in map(importlib.import_module, modules):

@@ -89,13 +89,19 @@ def regress(X: NDArray[np.float64], y: NDArray[np.float64]) -> None:
 
 def draw(X: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     model = RegMLPRegressor((5,), max_iter=2, tol=10.0).fit(X, y)
-    skreg.displays.LossCurveDisplay.from_estimator(model)
+    display = skreg.displays.LossCurveDisplay.from_estimator(model)
+    assert_type(display, skreg.displays.LossCurveDisplay)
+    pair = skreg.displays.PenaltyDisplay.from_penalties(["l1", L1()], others=[1.0])
+    assert_type(pair, skreg.displays.PenaltyDisplay)
+    matrices = [W.tolist() for W in model.coefs_]
+    skreg.displays.WeightsDisplay(matrices, names=np.array(["a", "b"])).plot()
 
 
 def errors(X: NDArray[np.float64]) -> None:
     RegMLPClassifierCV((5,), reg_lambda=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     RegMLPClassifier((5,), max_iter="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     RegMLPRegressor(hidden=(5,))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    skreg.displays.WeightsDisplay([X], kind=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     reg_mlp_path("lasso", X, X)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
