@@ -13,9 +13,8 @@ overflows or vanishes where that of the targets does not.
 
 import numpy as np
 
-_ROUNDING = 8 * np.finfo(np.float64).eps  # a spread below this share of the mean is 0
-
-
+# A spread below this share of the mean is 0.
+_SPREAD_ROUNDING = 8 * np.finfo(np.float64).eps
 _FARTHEST = 30.0  # log of what a unit may differ by from the common one
 
 
@@ -40,7 +39,7 @@ def spread_or_size(spread, mean):
     A constant column has no spread, but its size is the unit of its rounding errors.
     """
     size = np.abs(mean)
-    spread = np.where(spread > _ROUNDING * size, spread, size)
+    spread = np.where(spread > _SPREAD_ROUNDING * size, spread, size)
     return np.where(spread > 0, spread, 1.0)
 
 
@@ -138,7 +137,7 @@ class Coordinates:
         if not free:
             input_spread = np.hypot(input_spread, input_mean)
             input_mean, null_prediction = 0 * input_mean, 0 * null_prediction
-        constant = input_spread <= _ROUNDING * np.abs(input_mean)
+        constant = input_spread <= _SPREAD_ROUNDING * np.abs(input_mean)
         columns = spread_or_size(input_spread, input_mean)
         typical = float(np.median(columns[~constant])) if not constant.all() else 1.0
         self.input_spread = typical

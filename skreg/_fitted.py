@@ -14,9 +14,9 @@ from skreg._rows import Header
 from skreg._task import Classification, Regression, Task
 from skreg.losses import regression_loss
 
-ROUNDING = 1e-6  # relative difference of objectives that is no more
+EQUAL = 1e-6  # relative difference of objectives that count as equal
 # Epochs of which a stream of `partial_fit` calls keeps the curves.
-_LONGEST_STREAM = 10_000
+LONGEST_STREAM = 10_000
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Fitted:
             return False
         gain = abs(self.null_value - self.history.data_loss[-1])
         penalty = self.history.penalty[-1]
-        return 0 < penalty and max(gain, penalty) <= ROUNDING * abs(self.null_value)
+        return 0 < penalty and max(gain, penalty) <= EQUAL * abs(self.null_value)
 
     @property
     def importances(self):

@@ -17,7 +17,7 @@ from skreg._engines._rules import PenaltySum, Term, form_of
 from skreg._network import Network
 from skreg.penalties import without_groups
 
-_ROUNDING = 1e-12  # relative error of a gradient
+_GRADIENT_ROUNDING = 1e-12  # relative error of a gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Problem:
         null = null / coordinates.target_spread
         unit = steepest(null)
         another = steepest(null + np.eye(1, network.units[-1])[0])
-        return (unit if unit > _ROUNDING * another else another) or 1.0
+        return (unit if unit > _GRADIENT_ROUNDING * another else another) or 1.0
 
     def blocks(self):
         """Yield (layer, penalty, slice, shape) of each penalized block of theta.

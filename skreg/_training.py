@@ -13,13 +13,7 @@ from skreg import _validation as validation
 from skreg._arrays import as_numpy
 from skreg._callbacks import Report, with_callbacks
 from skreg._engines import _device
-from skreg._fitted import (
-    _LONGEST_STREAM,
-    ROUNDING,
-    Fitted,
-    History,
-    as_estimator,
-)
+from skreg._fitted import EQUAL, LONGEST_STREAM, Fitted, History, as_estimator
 from skreg._matrix import engine_matrix
 from skreg._network import Network
 from skreg._numbers import plain
@@ -174,7 +168,7 @@ class Training:
         objective = history.objective
         network, previous = self.problem.network, self.previous
         if previous is not None:
-            longest = _LONGEST_STREAM if self.is_stream else None
+            longest = LONGEST_STREAM if self.is_stream else None
             history = previous.history.extended(history, longest)
         watches = monitor.validate is not None
         best_loss = float(min(monitor.best_loss, *objective, history.last_objective))
@@ -680,7 +674,7 @@ def loss_in_doubt(training, fitted):
 def _level_of_a_constant(data):
     """Data loss above which a constant would be better; infinite if that is perfect."""
     tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
-    slack = ROUNDING * abs(data.null_value)
+    slack = EQUAL * abs(data.null_value)
     return data.null_value + slack if tells_something else np.inf
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from skreg import _prune
-
-EQUAL = 1e-6  # relative difference of objectives that count as equal
+from skreg._fitted import EQUAL
 
 
 @dataclass(frozen=True)

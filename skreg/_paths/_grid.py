@@ -11,7 +11,7 @@ from skreg._network import Network
 from skreg._problem import Problem
 
 _MAX_EXTENSION = 20
-_ROUNDING = 4  # of a gradient of the null model, in units of the precision
+_GRADIENT_ROUNDING = 4  # of the null model, in units of the precision
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _is_rounding(twin, gradient):
         return not gradient.any()
     data = twin.data
     size = np.hypot(data.input_mean, data.input_spread) * data.largest_target
-    rounding = _ROUNDING * np.finfo(twin.dtype).eps * size
+    rounding = _GRADIENT_ROUNDING * np.finfo(twin.dtype).eps * size
     return (np.abs(gradient) <= rounding[:, np.newaxis]).all()
 
 

@@ -37,7 +37,7 @@ import numpy as np
 
 from skreg._core import LBFGSMemory
 from skreg._solvers._result import Result, Status
-from skreg._solvers._stopping import EPS, ROUNDING
+from skreg._solvers._stopping import EPS, OBJECTIVE_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class _Run:
     @property
     def rounding(self):
         """What a difference of two values of F may be wrong by."""
-        return ROUNDING * abs(self.lowest)
+        return OBJECTIVE_ROUNDING * abs(self.lowest)
 
     def nonsmooth_value(self, theta):
         objective = self.objective
@@ -290,7 +290,7 @@ class _Run:
         self.point = new
         self.lowest = min(self.lowest, new.value)
         curvature, square = float(s @ change), float(change @ change)
-        noise = ROUNDING * self.scale
+        noise = OBJECTIVE_ROUNDING * self.scale
         tells = curvature > 0 and square > noise * noise
         step = curvature / square if tells else inf
         return min(max(step, longest / 8), longest)

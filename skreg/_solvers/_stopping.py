@@ -8,7 +8,7 @@ import numpy as np
 from skreg._solvers._result import Status
 
 EPS = np.finfo(np.float64).eps
-ROUNDING = 10 * EPS  # relative error of J
+OBJECTIVE_ROUNDING = 10 * EPS  # relative error of J
 _NOTHING = EPS**2  # violation that leaves no doubt
 
 
@@ -97,7 +97,7 @@ class Stopping:
         """Whether neither J nor the violation falls: the limit of precision."""
         if len(residuals) <= self.patience:
             return False
-        if not _has_settled(values, ROUNDING, self.patience):
+        if not _has_settled(values, OBJECTIVE_ROUNDING, self.patience):
             return False
         early, late = residuals[: -self.patience], residuals[-self.patience :]
         return min(late) > 0.9 * min(early)
