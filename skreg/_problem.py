@@ -138,10 +138,6 @@ class Problem:
         """sum_l lam_l Omega_l(W_l), for lam of shape (n_layers,)."""
         return self.penalty(lam).value(theta)
 
-    def value(self, theta, lam):
-        """Objective J at theta."""
-        return self.data_value(theta) + self.penalty_value(theta, lam)
-
     def composite(self, lam):
         """Split J into smooth and nonsmooth, for a proximal quasi-Newton solver."""
         return Composite(self, lam)

@@ -335,8 +335,8 @@ def test_one_lambda_is_as_good_as_one_per_layer(activation, penalties):
     rescaled = network.pack(coefs, intercepts, np.float64)
     assert_allclose(problem.data_value(rescaled), problem.data_value(theta), rtol=1e-12)
     assert_allclose(
-        problem.value(rescaled, lam),
-        problem.value(theta, np.full(3, single)),
+        problem.penalty_value(rescaled, lam),
+        problem.penalty_value(theta, np.full(3, single)),
         rtol=1e-12,
     )
 

@@ -221,26 +221,6 @@ class TorchRows:
             self._passes[network] = one, tables
         return self._passes[network]
 
-    def raw(self, network, thetas, X=None, rows=None):
-        """Output layers before their activation.
-
-        Parameters
-        ----------
-        network : Network
-        thetas : ndarray of shape (K, n_parameters)
-        X : ndarray or CSR of shape (n, p), default=None
-            None takes the rows of this object, all of them or those at `rows`.
-        rows : ndarray of intp, default=None
-
-        Returns
-        -------
-        ndarray of shape (K, n, n_outputs)
-        """
-        X = self.X if X is None else X
-        if rows is not None:
-            X = X[torch.as_tensor(rows, device=self.device)]
-        return predict_many(network, thetas, X, self.device)
-
     def epochs(self, network, optimizer, penalties, theta, moments, batch_size):
         """Return a runner of mini-batch epochs of one network, a `TorchEpochs`."""
         terms = penalties.terms
