@@ -272,7 +272,9 @@ def _trajectory(penalty, mode, weight, lam, n_steps, solver, **rates):
     problem = Problem(CompiledRows(zero, zero, None, loss, 1), network, (penalty,))
     rate = rates.pop("learning_rate_init")
     optimizer = Optimizer.of(solver, nesterovs_momentum=False, **rates)
-    one_step = Stochastic(solver, optimizer, (mode,), 1, 1, learning_rate_init=rate)
+    one_step = Stochastic(
+        solver, optimizer, (mode,), batch_size=1, max_iter=1, learning_rate_init=rate
+    )
     theta, state, path = np.array([float(weight), 0.0]), None, [weight]
     for _ in range(n_steps):
         monitor = Monitor(0.0, np.inf)

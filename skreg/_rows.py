@@ -277,6 +277,10 @@ class Rows:
         task = task.balanced(self.targets, self.sample_weight)
         return self.weighted(task), task
 
+    def encoded(self, task):
+        """What a data term takes after X: targets, weights, loss, number of outputs."""
+        return self.targets, self.weights, task.loss, task.n_outputs
+
     def columns(self, inputs):
         """X of these inputs alone; None stands for all."""
         return take_inputs(self.X, inputs)

@@ -98,12 +98,12 @@ class Training:
         """A new `Monitor`; in a stream, one that goes on where the last one ended."""
         on_epoch = None if self.report is None else self._tell
         monitor = Monitor(
-            self.tol,
-            self.n_iter_no_change,
-            self.validate,
-            self.verbose,
-            self.label,
-            on_epoch,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            validate=self.validate,
+            verbose=self.verbose,
+            label=self.label,
+            on_epoch=on_epoch,
         )
         if self.previous is not None and self.is_stream:
             best = self.previous.best_loss
@@ -377,22 +377,22 @@ def prepare(
     problem = Problem(data, network, penalties, estimator.penalize_intercepts)
     solver = _make_solver(estimator, data.n_rows, modes, is_stream)
     return Training(
-        problem,
-        solver,
-        task,
-        header,
-        inputs,
-        modes,
-        theta,
-        rng,
-        validate,
-        dtype,
-        plain(estimator.tol),
-        plain(estimator.n_iter_no_change),
-        estimator.verbose,
-        previous,
-        is_stream,
-        type(estimator).__name__,
+        problem=problem,
+        solver=solver,
+        task=task,
+        header=header,
+        inputs=inputs,
+        modes=modes,
+        theta=theta,
+        rng=rng,
+        validate=validate,
+        dtype=dtype,
+        tol=plain(estimator.tol),
+        n_iter_no_change=plain(estimator.n_iter_no_change),
+        verbose=estimator.verbose,
+        previous=previous,
+        is_stream=is_stream,
+        label=type(estimator).__name__,
     )
 
 
@@ -403,10 +403,8 @@ def data_term(rows, estimator, task, X, dtype, train=None):
     Rows that lie elsewhere have an implementation of their own, also of
     `validation_score`.
     """
-    encoded = rows.targets, rows.weights, task.loss, task.n_outputs
-    place, precision = estimator.device, estimator.precision
-    options = dtype, train, precision, estimator.n_jobs
-    return _device.data_term(place, X, *encoded, *options)
+    options = dtype, train, estimator.precision, estimator.n_jobs
+    return _device.data_term(estimator.device, X, *rows.encoded(task), *options)
 
 
 def _split(estimator, task, rows, rng):
@@ -474,17 +472,17 @@ def _make_solver(estimator, n_rows, modes, is_stream):
     hyper = {name: plain(getattr(estimator, name)) for name in names}
     optimizer = Optimizer.of(estimator.solver, **hyper)
     return Stochastic(
-        estimator.solver,
-        optimizer,
-        modes,
-        min(batch_size, n_rows),
-        1 if is_stream else max_iter,
-        estimator.learning_rate,
-        plain(estimator.learning_rate_init),
-        plain(estimator.power_t),
-        estimator.shuffle,
-        max_iter if is_stream else None,
-        plain(estimator.ema),
+        solver=estimator.solver,
+        optimizer=optimizer,
+        modes=modes,
+        batch_size=min(batch_size, n_rows),
+        max_iter=1 if is_stream else max_iter,
+        learning_rate=estimator.learning_rate,
+        learning_rate_init=plain(estimator.learning_rate_init),
+        power_t=plain(estimator.power_t),
+        shuffle=estimator.shuffle,
+        horizon=max_iter if is_stream else None,
+        ema=plain(estimator.ema),
     )
 
 

@@ -142,8 +142,7 @@ def _left_out(training, rows, fitted, lam):
         return None
     X = engine_matrix(rows.columns(training.inputs), np.float64)
     predict = _device.predictor("cpu", problem.network, X)
-    encoded = rows.targets, rows.weights, loss, training.task.n_outputs
-    data = _device.data_term("cpu", X, *encoded, np.float64)
+    data = _device.data_term("cpu", X, *rows.encoded(training.task), np.float64)
 
     def slope(theta):
         return data.value_grad(problem.network, theta)[1][active]

@@ -57,8 +57,7 @@ class _OneCopy:
         """See `skreg._training.prepare`."""
 
         def data_term(rows, estimator, task, X, dtype, train):
-            every = self._rows.weighted(task)
-            encoded = every.targets, every.weights, task.loss, task.n_outputs
+            encoded = self._rows.weighted(task).encoded(task)
             chosen = fold if train is None else fold[train]
             data = _device.data_term(
                 estimator.device, self._X, *encoded, dtype, chosen, estimator.precision

@@ -214,16 +214,13 @@ class Shard:
     @cached_property
     def data(self):
         """The rows on the compiled engine."""
-        rows, task = self.rows, self.task
-        X = rows.columns(self.inputs)
-        encoded = rows.targets, rows.weights, task.loss, task.n_outputs
-        return CompiledRows(X, *encoded, self.dtype)
+        X = self.rows.columns(self.inputs)
+        return CompiledRows(X, *self.rows.encoded(self.task), self.dtype)
 
     @property
     def mean_target(self):
         """Weighted mean of the targets, or shares of the classes."""
-        rows, task = self.rows, self.task
-        return mean_target(rows.targets, rows.weights, task.loss, task.n_outputs)
+        return mean_target(*self.rows.encoded(self.task))
 
 
 def encode(block, task, inputs, dtype, weight_unit, name):
