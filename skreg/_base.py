@@ -22,7 +22,7 @@ from skreg._task import task_of
 from skreg._threads import single_blas_thread
 from skreg._training import prepare, train
 from skreg._typing import Array, Matrix, PenaltyLike
-from skreg._validation import check_parameter_names
+from skreg._validation import check_parameter_names, check_support
 
 
 def check_network(estimator, may_be_on_cluster=False):
@@ -466,11 +466,7 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         mask = self.selected_features_
-        if not mask.any():
-            raise ValueError(
-                "No input is left: the fitted network is constant. Lower 'reg_lambda' "
-                "and fit again, before a refit on the support."
-            )
+        check_support(mask)
         read_X(self, X)
         dense = clone(self).set_params(penalty=penalty, **params)
         inputs = None if mask.all() else np.flatnonzero(mask)

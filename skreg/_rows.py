@@ -209,8 +209,13 @@ def moderate(weights):
 
     Only ratios of weights matter; those in a usual range are returned unchanged.
     """
-    largest = weights.max()
-    return weights if 1e-20 < largest < 1e20 or largest == 0 else weights / largest
+    unit = unit_of_weights(weights.max())
+    return weights if unit == 1 else weights / unit
+
+
+def unit_of_weights(largest):
+    """What weights with this maximum are divided by: 1 in a usual range."""
+    return 1.0 if 1e-20 < largest < 1e20 or largest == 0 else largest
 
 
 def check_target_range(targets, dtype, name="y"):

@@ -68,6 +68,12 @@ def _either(value, shown, other):
     return is_either, f"{description} or {shown}"
 
 
+def optional(constraint):
+    """(predicate, description) that allows None as well."""
+    is_allowed, description = constraint
+    return lambda value: value is None or is_allowed(value), f"None or {description}"
+
+
 _BOOLEAN = (is_boolean, "True or False")
 _WEIGHT = _interval(0, np.inf)[0]
 
@@ -81,11 +87,17 @@ def _is_class_weight(value):
     return value is None or (isinstance(value, str) and value == "balanced")
 
 
-N_JOBS = (
-    lambda value: (
-        value is None or (is_integer(value) and 0 < abs(value) <= _MOST_THREADS)
-    ),
-    f"None or an int from -{_MOST_THREADS} to {_MOST_THREADS}, not 0",
+COUNT = _integer(1)
+EPS = _interval(0, 1, "neither")
+START = (
+    lambda value: isinstance(value, str) and value in ("warm", "cold"),
+    "'warm' or 'cold'",
+)
+N_JOBS = optional(
+    (
+        lambda value: is_integer(value) and 0 < abs(value) <= _MOST_THREADS,
+        f"an int from -{_MOST_THREADS} to {_MOST_THREADS}, not 0",
+    )
 )
 VERBOSE = (
     lambda value: is_boolean(value) or (is_integer(value) and value >= 0),
@@ -114,14 +126,14 @@ _CONSTRAINTS = {
     "beta_2": _interval(0, 1, "left"),
     "rho": _interval(0, 1, "left"),
     "epsilon": _interval(0, np.inf, "neither"),
-    "batch_size": _either("auto", "'auto'", _integer(1)),
-    "max_iter": _integer(1),
-    "max_fun": _integer(1),
+    "batch_size": _either("auto", "'auto'", COUNT),
+    "max_iter": COUNT,
+    "max_fun": COUNT,
     "tol": _interval(0, np.inf),
     "shuffle": _BOOLEAN,
     "early_stopping": _BOOLEAN,
     "validation_fraction": _interval(0, 1, "neither"),
-    "n_iter_no_change": _either(np.inf, "np.inf", _integer(1)),
+    "n_iter_no_change": _either(np.inf, "np.inf", COUNT),
     "ema": _interval(0, 1, "left"),
     "scoring": (
         lambda value: value is None or isinstance(value, str) or callable(value),
@@ -155,6 +167,21 @@ def parameter_error(estimator, name, allowed):
         f"The {name!r} parameter of {type(estimator).__name__} must be {allowed}. "
         f"Got {getattr(estimator, name)!r} instead."
     )
+
+
+def check_value(name, value, constraint):
+    """Raise a ValueError unless an argument of a function is allowed.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    constraint : tuple
+        (predicate, description), such as `COUNT`.
+    """
+    is_allowed, description = constraint
+    if not is_allowed(value):
+        raise ValueError(f"{name!r} must be {description}. Got {value!r}.")
 
 
 def check_random_state(estimator):
@@ -439,6 +466,15 @@ def check_penalties(estimator, shapes):
             if p.form(1.0, shape) is None:  # of the user's own
                 check_methods(p, shape)
     return penalties
+
+
+def check_support(selected):
+    """Raise a ValueError where no input is selected, by a mask, for a refit."""
+    if not selected.any():
+        raise ValueError(
+            "No input is left: the fitted network is constant. Lower 'reg_lambda' "
+            "and fit again, before a refit on the support."
+        )
 
 
 def warn_if_vacuous(penalties, lam):

@@ -43,12 +43,7 @@ from skreg._cv._results import as_summary
 from skreg._cv._support import Inputs
 from skreg._cv._units import Units
 from skreg._fitted import as_estimator
-from skreg._numbers import (
-    as_float,
-    as_strength,
-    is_boolean,
-    is_integer,
-)
+from skreg._numbers import as_strength, is_boolean, is_integer
 from skreg._paths._path import RegMLPPath, warn_unconverged
 from skreg._repr import Table
 from skreg._rows import Rows, Source, read_weights, read_X_y
@@ -86,18 +81,9 @@ _CHECKS = {
         lambda v: is_boolean(v) or (isinstance(v, str) and v in ("folds", "stack")),
         "True or False, 'folds' or 'stack'",
     ),
-    "start": (
-        lambda value: isinstance(value, str) and value in ("warm", "cold"),
-        "'warm' or 'cold'",
-    ),
-    "max_features": (
-        lambda value: value is None or (is_integer(value) and value >= 1),
-        "None or an int >= 1",
-    ),
-    "eps": (
-        lambda value: value is None or 0 < as_float(value) < 1,
-        "None or a float in (0, 1)",
-    ),
+    "start": validation.START,
+    "max_features": validation.optional(validation.COUNT),
+    "eps": validation.optional(validation.EPS),
 }
 
 

@@ -416,10 +416,6 @@ def _check_rule(threshold, max_false):
 
 def _check_arguments(estimator, eps, n_pairs, n_jobs):
     check_network(estimator)
-    if not 0 < as_float(eps) < 1:
-        raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
-    if not validation.is_integer(n_pairs) or n_pairs < 1:
-        raise ValueError(f"'n_pairs' must be an int >= 1. Got {n_pairs!r}.")
-    is_allowed, description = validation.N_JOBS
-    if not is_allowed(n_jobs):
-        raise ValueError(f"'n_jobs' must be {description}. Got {n_jobs!r}.")
+    validation.check_value("eps", eps, validation.EPS)
+    validation.check_value("n_pairs", n_pairs, validation.COUNT)
+    validation.check_value("n_jobs", n_jobs, validation.N_JOBS)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import Any, overload
 
 import numpy as np
@@ -299,13 +298,12 @@ def reg_mlp_path(
     [(10, 10), (10, 1)]
     """
     check_network(estimator, may_be_on_cluster=True)
-    _check_integer("n_init", n_init)
-    if not (isinstance(eps, Real) and 0 < eps < 1):
-        raise ValueError(f"'eps' must be a float in (0, 1). Got {eps!r}.")
-    _check_start(start, n_init)
-    is_allowed, description = validation.VERBOSE
-    if not is_allowed(verbose):
-        raise ValueError(f"'verbose' must be {description}. Got {verbose!r}.")
+    validation.check_value("n_init", n_init, validation.COUNT)
+    validation.check_value("eps", eps, validation.EPS)
+    validation.check_value("start", start, validation.START)
+    if start == "cold" and n_init > 1:
+        raise ValueError(f"n_init={n_init!r} needs start='warm'. Got start='cold'.")
+    validation.check_value("verbose", verbose, validation.VERBOSE)
     estimator = clone(estimator)
     limits = {"max_features": max_features, "max_units": max_units}
     with single_blas_thread():
@@ -328,7 +326,8 @@ def reg_mlp_path(
             "The grid ends before max_features or max_units is reached. Extend "
             "'reg_lambdas'."
         )
-    warn_unconverged(*walk.count, estimator)
+    n_unconverged, n_fits = walk.count
+    warn_unconverged(n_unconverged, n_fits, estimator)
     path = as_path(estimator, fits, training)
     if all(is_null_model(training.problem.data, fitted) for fitted in path.networks):
         warn(
@@ -385,24 +384,12 @@ def _walk(
     return training, walk, fits, stop
 
 
-def _check_start(start, n_init):
-    if not isinstance(start, str) or start not in ("warm", "cold"):
-        raise ValueError(f"'start' must be 'warm' or 'cold'. Got {start!r}.")
-    if start == "cold" and n_init > 1:
-        raise ValueError(f"n_init={n_init!r} needs start='warm'. Got start='cold'.")
-
-
-def _check_integer(name, value):
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name!r} must be an int >= 1. Got {value!r}.")
-
-
 def _stop_rule(network, max_features, max_units):
     """Function coefs -> whether few enough inputs or units are left; or None."""
     limits = {}
     for name, limit in (("max_features", max_features), ("max_units", max_units)):
         if limit is not None:
-            _check_integer(name, limit)
+            validation.check_value(name, limit, validation.COUNT)
             limits[name] = limit
     if "max_units" in limits and network.n_layers == 1:
         raise ValueError("max_units needs hidden layers, got hidden_layer_sizes=().")

@@ -315,11 +315,7 @@ class FitsOnCluster(OnCluster):
             If no input is selected, or as in `fit`.
         """
         check_is_fitted(self)
-        if not self.selected_features_.any():
-            raise ValueError(
-                "No input is left: the fitted network is constant. Lower 'reg_lambda' "
-                "and fit again, before a refit on the support."
-            )
+        validation.check_support(self.selected_features_)
         dense = clone(self).set_params(penalty=penalty, **params)
         inputs = np.flatnonzero(self.selected_features_)
         return dense._train(X, y, sample_weight, inputs=inputs)

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 
 from skreg._engines._moments import pooled_spread
 from skreg._network import Network
+from skreg._rows import unit_of_weights
 from skreg._task import check_continued_labels, task_of
 from skreg._training import data_term, validation_score
 from skreg.dask import _shards
@@ -107,7 +108,7 @@ def read(estimator, cluster, X, y, sample_weight, names=("X", "y", "sample_weigh
             "Sample weights must contain at least one non-zero number: all entries of "
             f"{names[2]} are 0."
         )
-    unit = 1.0 if 1e-20 < largest < 1e20 else largest
+    unit = unit_of_weights(largest)
     columns = Columns((n_rows, header.n_features), dtype)
     return ClusterRows(cluster, blocks, columns, unit, names[1]), header, facts
 
