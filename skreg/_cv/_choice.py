@@ -1,9 +1,11 @@
 """Choice of candidate and lambda: grids, folds, race, extension, and what is kept."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skreg._cv import _race, _spread
 from skreg._cv._adaptive import with_adaptive_factors
@@ -63,22 +65,22 @@ class Plan:
 
     splits: list
     scorer_params: dict | None
-    reg_lambdas: object
+    reg_lambdas: ArrayLike | None
     eps: float | None
     selection: str
     refit: bool | str
     n_jobs: int | None
     is_race: bool
-    report: object
+    report: Callable[[str], None]
     rng: np.random.RandomState
-    hear: object = None
+    hear: Callable[..., None] | None = None
     exponents: tuple = (0.0,)
     is_loo: bool = False
 
     @property
     def fits_all_rows(self):
         """Whether a network of all rows is wanted."""
-        return self.refit in (True, 1)
+        return bool(self.refit) and not isinstance(self.refit, str)
 
     def trains_all_at_once(self, data):
         """Whether networks of all rows train together with those of the folds."""
@@ -155,34 +157,35 @@ def choose(candidates, plan):
         folds = range(len(plan.splits))
         candidates = _with_inputs(candidates, plan, plan.splits, folds)
     results = plan.run((_first_grid, data, plan) for data in candidates)
-    n_rows, race, around = len(candidates[0].rows.y), None, None
-    if plan.is_race and n_rows > _race.MOST_ROWS:
-        race, results, around = _race_on_some_rows(results, plan)
+    n_rows, race, n_done = len(candidates[0].rows.y), None, 0
+    is_narrowed = plan.is_race and n_rows > _race.MOST_ROWS
+    if is_narrowed:
+        race, results = _race_on_some_rows(results, plan)
     elif plan.is_race:
         results = _with_folds(results, plan, plan.splits, [0])
         race = _race.run(results, plan.splits, [0])
         _report_race(race, results, plan, n_rows)
-    running = [True] * len(results) if race is None else ~race["dropped"]
-    alive = [result for result, runs in zip(results, running) if runs]
-    todo = range(int(plan.is_race and around is None), len(plan.splits))
-    alive = _with_folds(alive, plan, plan.splits, todo)
-    if around is None:
-        alive = _extended(alive, plan)
-    every, alive = [], iter(alive)
-    for result, runs in zip(results, running):
-        every.append(next(alive) if runs else result)
-    if around is not None:
-        every = [result for result, runs in zip(every, running) if runs]
+        n_done = 1
+    alive = range(len(results))
+    if race is not None:
+        alive = np.flatnonzero(~race["dropped"])
+    running = [results[k] for k in alive]
+    running = _with_folds(running, plan, plan.splits, range(n_done, len(plan.splits)))
+    if is_narrowed:  # those that are dropped have no scores on all rows
+        results = running
+    else:
+        for k, result in zip(alive, _extended(running, plan)):
+            results[k] = result
     if plan.exponents != (0.0,):
-        every = _adapted(every, plan)
-    best = every[best_result(every)]
+        results = _adapted(results, plan)
+    best = results[best_result(results)]
     index = best.chosen(plan.selection)
     if best.edge and index == best.best:
         _warn_of_edge(best, plan)
     if race is not None:
         labels = [data.point.label for data in candidates]
         race = {"params": labels, **race, "n_rows": min(n_rows, _race.MOST_ROWS)}
-    return Choice(every, best, index, race)
+    return Choice(results, best, index, race)
 
 
 def _first_grid(data, plan):
@@ -434,7 +437,7 @@ def _adapted_data(data, pilots, gamma):
 
 
 def _race_on_some_rows(results, plan):
-    """Race and narrow the grids on a part of the rows."""
+    """The race on a part of the rows, and results with grids that it has narrowed."""
     n_rows = len(results[0].data.rows.y)
     chosen = _race.subsample(results[0].data.rows.targets, _race.MOST_ROWS, plan.rng)
     is_chosen = np.zeros(n_rows, dtype=bool)
@@ -454,7 +457,7 @@ def _race_on_some_rows(results, plan):
         )
         grid = fixed(scored.reg_lambdas[near], scored.is_linear)
         narrow.append(replace(result, grids=(grid,)))
-    return race, narrow, True
+    return race, narrow
 
 
 def _report_race(race, results, plan, n_rows):

@@ -158,18 +158,19 @@ class SearchCV(BaseRegMLP):
         data = candidates[0]
         split_params, score_params = self._route(source.sample_weight, params)
         splits = self._split(data, split_params, score_params, network.random_state)
+        listener = _Listener.of(self, X, y, sample_weight)
         plan = Plan(
-            splits,
-            score_params,
-            self.reg_lambdas,
-            self.eps,
-            self.selection,
-            self.refit,
-            self.n_jobs,
-            self._is_auto,
-            _reporter(self.verbose),
-            np.random.RandomState(int(network.random_state) % 2**32),
-            listener := _Listener.of(self, X, y, sample_weight),
+            splits=splits,
+            scorer_params=score_params,
+            reg_lambdas=self.reg_lambdas,
+            eps=self.eps,
+            selection=self.selection,
+            refit=self.refit,
+            n_jobs=self.n_jobs,
+            is_race=self._is_auto,
+            report=_reporter(self.verbose),
+            rng=np.random.RandomState(int(network.random_state) % 2**32),
+            hear=listener,
             exponents=exponents_of(self),
             is_loo=self._is_loo,
         )
@@ -211,41 +212,67 @@ class SearchCV(BaseRegMLP):
 
     def _candidates(self, network, source):
         """`Data` of each candidate."""
-        header, given = source.header, source.given
-        points = points_of(self, network, len(source.y), header.n_features)
+        points = points_of(self, network, len(source.y), source.header.n_features)
         if self._is_auto and self.scoring is None:
             for point in points:
                 point.network.set_params(scoring="loss")
-        candidates, shared, selector = [], None, None
+        candidates = []
+        for point, inputs in zip(points, self._inputs_of(points, network)):
+            first = candidates[0] if candidates else None
+            data = self._candidate(point, source, inputs, first)
+            self._check_candidate(data)
+            candidates.append(data)
+        self._check_losses({data.task.loss.name for data in candidates})
+        return candidates
+
+    def _inputs_of(self, points, network):
+        """`Inputs` of each candidate, None where it reads all columns."""
         if self.max_features is not None:
-            shared = Inputs(network, self.max_features)
-        elif self._is_auto:
-            selector = selector_of(network)
-        for point in points:
-            task = task_of(point.network, source.y, source.sample_weight)
+            return [Inputs(network, self.max_features)] * len(points)
+        selector = selector_of(network) if self._is_auto else None
+        sizes = [point.params.get("max_features") for point in points]
+        return [None if size is None else Inputs(selector, size) for size in sizes]
+
+    def _candidate(self, point, source, inputs, first):
+        """`Data` of a point; those of "auto" share rows and units of the first one."""
+        task = task_of(point.network, source.y, source.sample_weight)
+        if not self._is_auto:
             rows = user = source.encode(task)
             units = None
-            if self._is_auto:
-                units = candidates[0].units if candidates else Units.of(task, rows)
-                rows = units.standardized(task, rows)
-                if candidates:
-                    rows, user = candidates[0].rows, candidates[0].user
-            training = prepare(point.network, task, rows, header)
-            validation.warn_if_vacuous(training.problem.penalties, np.ones(99))
-            if self.reg_lambdas is not None:
-                reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
-                validation.check_table(training.problem, reg_lambdas, self.start)
-            if self._is_loo:
-                check_leave_one_out(self, training)
-            if exponents_of(self) != (0.0,):  # refused before any fit
-                ones = np.ones((header.n_features, 1))
-                with_adaptive_factors(point.network, ones, 0)
-            inputs = shared
-            if "max_features" in point.params:
-                inputs = Inputs(selector, point.params["max_features"])
-            shared_by_fits = point, task, header, rows, user, units, given, self.start
-            candidates.append(Data(*shared_by_fits, inputs=inputs))
-        losses = {data.task.loss.name for data in candidates}
+        elif first is None:
+            user = source.encode(task)
+            units = Units.of(task, user)
+            rows = units.standardized(task, user)
+        else:
+            rows, user, units = first.rows, first.user, first.units
+        return Data(
+            point=point,
+            task=task,
+            header=source.header,
+            rows=rows,
+            user=user,
+            units=units,
+            given=source.given,
+            start=self.start,
+            inputs=inputs,
+        )
+
+    def _check_candidate(self, data):
+        """Refuse, or warn of, what a network does not allow, before any fit."""
+        network, n_features = data.point.network, data.header.n_features
+        training = prepare(network, data.task, data.rows, data.header)
+        problem = training.problem
+        validation.warn_if_vacuous(problem.penalties, np.ones(problem.network.n_layers))
+        if self.reg_lambdas is not None:
+            reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
+            validation.check_table(problem, reg_lambdas, self.start)
+        if self._is_loo:
+            check_leave_one_out(self, training)
+        if exponents_of(self) != (0.0,):
+            with_adaptive_factors(network, np.ones((n_features, 1)), 0)
+
+    def _check_losses(self, losses):
+        """Refuse what does not go with these losses, by their names."""
         if len(losses) > 1 and self.scoring == "loss":
             raise validation.parameter_error(
                 self, "scoring", f"another than 'loss' to compare {sorted(losses)}"
@@ -258,7 +285,6 @@ class SearchCV(BaseRegMLP):
                 "True, False or 'folds' with losses other than squared error and "
                 "log-loss",
             )
-        return candidates
 
     def _check_search_parameters(self):
         validation.check_parameters(self)
