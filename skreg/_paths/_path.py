@@ -1,6 +1,5 @@
 """Paths as users see them: networks along a grid of lambda."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
@@ -168,9 +167,16 @@ class RegMLPPath(Sequence):
         return pd.DataFrame(self._columns())
 
     def _columns(self):
-        names = "objective data_loss penalty n_features n_units n_nonzero n_iter"
-        columns = {name: getattr(self, name) for name in names.split()}
-        return {"reg_lambda": list(map(as_strength, self.reg_lambdas)), **columns}
+        return {
+            "reg_lambda": [as_strength(lam) for lam in self.reg_lambdas],
+            "objective": self.objective,
+            "data_loss": self.data_loss,
+            "penalty": self.penalty,
+            "n_features": self.n_features,
+            "n_units": self.n_units,
+            "n_nonzero": self.n_nonzero,
+            "n_iter": self.n_iter,
+        }
 
     def _repr_html_(self):
         """Picture of the inputs' weights and table of `to_frame`, for notebooks."""
@@ -312,12 +318,12 @@ def reg_mlp_path(
             X,
             y,
             sample_weight,
-            reg_lambdas,
-            eps,
-            n_init,
-            limits,
-            verbose,
-            start,
+            reg_lambdas=reg_lambdas,
+            eps=eps,
+            n_init=n_init,
+            limits=limits,
+            verbose=verbose,
+            start=start,
         )
     if not all(np.isfinite([*fit.theta, fit.data_loss]).all() for fit in fits):
         raise ValueError(NON_FINITE)
@@ -342,7 +348,7 @@ def reg_mlp_path(
 
 @with_callbacks
 def _walk(
-    estimator, X, y, sample_weight, reg_lambdas, eps, n_init, limits, verbose, start
+    estimator, X, y, sample_weight, *, reg_lambdas, eps, n_init, limits, verbose, start
 ):
     """Go along the grid; return the training, the walk, its fits and the stop rule."""
     validation.check_parameters(estimator)
@@ -354,34 +360,62 @@ def _walk(
     if stop is not None:
         validation.check_order("max_features or max_units", reg_lambdas)
     validation.check_table(training.problem, reg_lambdas, start)
-    number, report, grid = itertools.count(1), None, None
-
-    def tell(fit):
-        k = next(number)
-        if is_due(k, verbose):
-            n_features, n_units = count_alive(fit.coefs(training.problem.network))
-            print(
-                f"[reg_mlp_path] {k} of {len(grid.values)}: "
-                f"reg_lambda = {strength_text(fit.lam, 4)}, "
-                f"objective = {fit.objective:.6g}, "
-                f"{n_features} inputs, {n_units} units, {fit.n_iter} iterations"
-            )
-        if report is None:
-            return False
-        return report.done("reg_lambda", lambda: recorded(fit), reg_lambda=fit.lam)
-
-    def recorded(fit):
-        return training.record(fit.result, fit.monitor)
-
-    walk = Walk(training, tell)
+    listener = _Listener(training, verbose)
+    walk = Walk(training, listener)
     grid = walk.grid(reg_lambdas, eps)
     is_cold = start == "cold"
     n_tasks = None if grid.ratio and not is_cold else len(grid.values)
-    report = Report.of(estimator, *given, n_tasks)
+    listener.begin(len(grid.values), Report.of(estimator, *given, n_tasks))
     fits = walk.run_cold(grid, stop) if is_cold else walk.run(grid, n_init, stop)
-    if report is not None:
-        report.end(lambda: recorded(fits[-1]), reg_lambda=fits[-1].lam)
+    listener.end(fits[-1])
     return training, walk, fits, stop
+
+
+class _Listener:
+    """Is told of the networks of a path: prints lines and tells callbacks.
+
+    Parameters
+    ----------
+    training : Training
+    verbose : bool or int
+        As `is_due` says.
+    """
+
+    def __init__(self, training, verbose):
+        self._training, self._verbose = training, verbose
+        self._n_told, self._n_lambdas, self._report = 0, None, None
+
+    def begin(self, n_lambdas, report):
+        """Take what is known once there is a grid; the report is None or a `Report`."""
+        self._n_lambdas, self._report = n_lambdas, report
+
+    def __call__(self, fit):
+        """Tell of a fit; return whether a callback wants the path to end there."""
+        self._n_told += 1
+        if is_due(self._n_told, self._verbose):
+            self._print(fit)
+        if self._report is None:
+            return False
+        recorded = self._recorded(fit)
+        return self._report.done("reg_lambda", recorded, reg_lambda=fit.lam)
+
+    def end(self, fit):
+        """Tell callbacks that the path has ended, with this fit as its last."""
+        if self._report is not None:
+            self._report.end(self._recorded(fit), reg_lambda=fit.lam)
+
+    def _recorded(self, fit):
+        return lambda: self._training.record(fit.result, fit.monitor)
+
+    def _print(self, fit):
+        coefs = fit.coefs(self._training.problem.network)
+        n_features, n_units = count_alive(coefs)
+        print(
+            f"[reg_mlp_path] {self._n_told} of {self._n_lambdas}: "
+            f"reg_lambda = {strength_text(fit.lam, 4)}, "
+            f"objective = {fit.objective:.6g}, "
+            f"{n_features} inputs, {n_units} units, {fit.n_iter} iterations"
+        )
 
 
 def _stop_rule(network, max_features, max_units):
