@@ -98,9 +98,9 @@ results.columns = [c.split("__")[-1].removeprefix("mean_") for c in results]
 results[["test_loss", "train_loss"]] *= -1
 results = results.fillna({"penalty": "none", "decay_mode": ""})
 curves = results.groupby(["penalty", "decay_mode"])
-shown = "penalty decay_mode reg_lambda test_loss std_test_loss train_loss test_zeros"
-table = results.loc[curves["test_loss"].idxmin()].sort_values("test_loss")
-table = table[[*shown.split(), "test_inputs", "fit_time"]]
+shown = ["penalty", "decay_mode", "reg_lambda", "test_loss", "std_test_loss"]
+shown += ["train_loss", "test_zeros", "test_inputs", "fit_time"]
+table = results.loc[curves["test_loss"].idxmin()].sort_values("test_loss")[shown]
 print(table.to_string(index=False, na_rep="", float_format="{:.3g}".format))
 
 # %%

@@ -766,8 +766,15 @@ def test_kernels_compile_for_a_card_that_is_not_here(dtype, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     *names, count = result.stdout.split()
-    kernels = "activate activate_backward gather group_kernel loss_and_delta update"
-    assert names == [f"_{name}" for name in kernels.split()] and int(count) > 50
+    assert names == [
+        "_activate",
+        "_activate_backward",
+        "_gather",
+        "_group_kernel",
+        "_loss_and_delta",
+        "_update",
+    ]
+    assert int(count) > 50
 
 
 def test_all_losses_are_tried():

@@ -693,7 +693,7 @@ BUILT_IN = [
     ElasticNet(L1_RATIO),
     GroupLasso(),
     GroupLasso(by="units", weighted=False),
-    GroupLasso(groups="a b a c b a".split()),
+    GroupLasso(groups=["a", "b", "a", "c", "b", "a"]),
     SparseGroupLasso(L1_RATIO),
     SparseGroupLasso(L1_RATIO, by="units"),
     MCP(gamma=4.0),

@@ -54,21 +54,39 @@ JUNK = [
     *(pd.Series([0.1, 0.2]), [np.nan], [-1.0], [0.1] * 7, penalties.L1, ("l1",) * 9),
 ]
 # What messages about data, and not about parameters, speak of.
-DATA_WORDS = (
-    "X y weight rows sample class label features data non-finite convert".split()
-)
+DATA_WORDS = [
+    "X",
+    "y",
+    "weight",
+    "rows",
+    "sample",
+    "class",
+    "label",
+    "features",
+    "data",
+    "non-finite",
+    "convert",
+]
 # A junk value that is allowed here would only take long.
 ENDLESS = {"max_iter", "max_fun", "n_iter_no_change", "hidden_layer_sizes"}
 GOOD = {
     "hidden_layer_sizes": [(), 3, (2, 2), [4], np.array([2]), (9, 1)],
-    "activation": "identity logistic tanh relu leaky_relu gelu silu".split(),
-    "penalty": [None, *"l1 l2 elasticnet group_lasso sparse_group_lasso".split()],
+    "activation": [
+        "identity",
+        "logistic",
+        "tanh",
+        "relu",
+        "leaky_relu",
+        "gelu",
+        "silu",
+    ],
+    "penalty": [None, "l1", "l2", "elasticnet", "group_lasso", "sparse_group_lasso"],
     "reg_lambda": [0, 1e-6, 1e-3, 0.1, 1.0, 1e10, 1e300],
     "l1_ratio": [0, 0.3, 1.0],
-    "decay_mode": "auto coupled decoupled proximal".split(),
+    "decay_mode": ["auto", "coupled", "decoupled", "proximal"],
     "penalize_intercepts": [True, False],
-    "solver": "adam sgd rmsprop lbfgs lbfgs".split(),
-    "learning_rate": "constant invscaling adaptive cosine".split(),
+    "solver": ["adam", "sgd", "rmsprop", "lbfgs", "lbfgs"],
+    "learning_rate": ["constant", "invscaling", "adaptive", "cosine"],
     "learning_rate_init": [1e-5, 1e-3, 0.1, 1.0, 1e3, 1e300],
     "power_t": [0, 0.5, 5.0, 1e300],
     "momentum": [0.0, 0.5, 0.99],
@@ -82,7 +100,14 @@ GOOD = {
     "scoring": [None, None, "loss", "accuracy", "r2"],
     "shuffle": [True, False],
     "class_weight": [None, "balanced", {0: 1.0, 1: 2.0}, {7: 1}],
-    "loss": "squared_error absolute_error huber quantile poisson gamma".split(),
+    "loss": [
+        "squared_error",
+        "absolute_error",
+        "huber",
+        "quantile",
+        "poisson",
+        "gamma",
+    ],
 }
 PENALTIES = [
     penalties.L1,
@@ -317,8 +342,22 @@ class Case:
 
     def conversion(self):
         rng = self.rng
-        names = "skreg torch keras_mse sklearn_logistic sklearn_huber timescale".split()
-        options = "n_samples batch_size n_outputs y_scale learning_rate penalty".split()
+        names = [
+            "skreg",
+            "torch",
+            "keras_mse",
+            "sklearn_logistic",
+            "sklearn_huber",
+            "timescale",
+        ]
+        options = [
+            "n_samples",
+            "batch_size",
+            "n_outputs",
+            "y_scale",
+            "learning_rate",
+            "penalty",
+        ]
         given = {name: pick(rng, JUNK) for name in options if rng.random() < 0.5}
         self.junk = dict.fromkeys([*options, "value", "source", "target"])
         value, source, target = (
