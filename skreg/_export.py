@@ -1,7 +1,8 @@
 """Fitted networks as objects of other libraries: scikit-learn's MLP and PyTorch.
 
-Whatever is exported is read from public fitted attributes, so that an export of a
-network which was pickled, pruned or averaged needs no case of its own.
+Whatever is exported is read from what was fitted, so that an export of a network which
+was pickled, pruned or averaged needs no case of its own. Parameters of the estimator
+say nothing: those of a search are not the chosen ones, and `set_params` changes them.
 """
 
 import numpy as np
@@ -96,7 +97,8 @@ def to_sklearn(estimator):
 
     check_is_fitted(estimator)
     hidden = tuple(W.shape[1] for W in estimator.coefs_[:-1])
-    activation = estimator.activation if hidden else "identity"
+    fitted, loss = estimator.fitted_, estimator.fitted_.task.loss.name
+    activation = fitted.network.activation if hidden else "identity"
     _check_known("activation", activation, _SKLEARN_ACTIVATIONS)
     settings = {"hidden_layer_sizes": hidden, "activation": activation, "alpha": 0.0}
     if is_classifier(estimator):
@@ -105,14 +107,14 @@ def to_sklearn(estimator):
         if is_multilabel(estimator):
             y = np.eye(estimator.n_outputs_, dtype=int)
     else:
-        _check_known("loss", estimator.loss, _SKLEARN_LOSSES)
-        if estimator.loss != "squared_error":
+        _check_known("loss", loss, _SKLEARN_LOSSES)
+        if loss != "squared_error":
             if "loss" not in MLPRegressor().get_params():
                 raise ValueError(
-                    f"loss={estimator.loss!r} needs scikit-learn >= 1.7; this is "
+                    f"loss={loss!r} needs scikit-learn >= 1.7; this is "
                     f"{sklearn.__version__}."
                 )
-            settings["loss"] = estimator.loss
+            settings["loss"] = loss
         mlp, first_call = MLPRegressor(**settings), {}
         y = np.ones((2, estimator.n_outputs_))
         y = y if estimator.n_outputs_ > 1 else y.ravel()
@@ -182,7 +184,7 @@ def to_torch(estimator):
     import torch
 
     check_is_fitted(estimator)
-    name, options = _TORCH_ACTIVATIONS[estimator.activation]
+    name, options = _TORCH_ACTIVATIONS[estimator.fitted_.network.activation]
     layers = []
     for W, b in zip(coefs_of_all_inputs(estimator), estimator.intercepts_):
         linear = torch.nn.Linear(*W.shape, dtype=torch.from_numpy(W).dtype)

@@ -156,7 +156,7 @@ class _Graph:
             x = self.node("Gather", x, self.indices(used), axis=1)
         for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_)):
             if layer > 0:
-                x = self.activation(model.activation, x)
+                x = self.activation(model.fitted_.network.activation, x)
             x = self.node("MatMul", x, self.constant(W))
             x = self.node("Add", x, self.constant(b))
         return x

@@ -349,6 +349,40 @@ def test_what_sklearn_does_not_have_is_refused(params, message):
         to_sklearn(model.fit(inputs(), TARGETS["gamma"][0]))
 
 
+CHOICES = {
+    "auto": {"param_grid": "auto"},
+    "few": {"max_features": 2},
+    "activation": {"param_grid": {"activation": ["tanh"]}},
+    "set_params": {},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("target", ["binary", "real"])
+def test_exports_are_of_what_was_chosen_and_fitted(run_onnx, target, choice):
+    """Not of the parameters that the search has, or has been given since."""
+    torch = pytest.importorskip("torch")
+    X, y = inputs(), TARGETS[target][0]
+    cls = RegMLPClassifierCV if target == "binary" else RegMLPRegressorCV
+    model = cls((4,), reg_lambdas=[0.01, 0.1], cv=2, random_state=0, **CHOICES[choice])
+    model.fit(X, y)
+    if choice == "set_params":
+        model.set_params(activation="tanh", hidden_layer_sizes=(9,), penalty="l1")
+        if target == "real":
+            model.set_params(loss="poisson")
+    expected = probabilities_or_values(model, X)
+    options = {"zipmap": False} if is_classifier(model) else {}
+    assert relative_error(run_onnx(model, X, **options)[-1], expected) <= 1e-12
+    if model.fitted_.network.activation in ACTIVATIONS[:4]:
+        mlp = to_sklearn(model)
+        assert relative_error(probabilities_or_values(mlp, X), expected) <= 1e-12
+    raw = to_torch(model)(torch.from_numpy(X)).detach().numpy()
+    assert relative_error(raw, model.fitted_.raw(X)) <= 1e-12
+    network = model.best_estimator_
+    assert network.activation == model.fitted_.network.activation
+    network.set_params(solver="adam").partial_fit(X, y)  # has the units of its weights
+
+
 def test_without_hidden_layers_any_activation_is_known_to_sklearn():
     model = fitted("real", activation="silu", hidden_layer_sizes=())
     error = relative_error(to_sklearn(model).predict(inputs()), model.predict(inputs()))
