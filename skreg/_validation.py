@@ -377,8 +377,10 @@ def check_reg_lambdas(reg_lambdas):
     """
     if is_integer(reg_lambdas) and 2 <= reg_lambdas <= _MOST_LAMBDAS:
         return int(reg_lambdas)
-    grid = reg_lambdas.tolist() if hasattr(reg_lambdas, "tolist") else reg_lambdas
-    if isinstance(grid, list | tuple) and 0 < len(grid) <= _MOST_LAMBDAS:
+    grid = reg_lambdas
+    for name in ("tolist", "to_list"):  # of arrays and of polars
+        grid = getattr(grid, name)() if hasattr(grid, name) else grid
+    if isinstance(grid, list | tuple | range) and 0 < len(grid) <= _MOST_LAMBDAS:
         rows = [row.tolist() if hasattr(row, "tolist") else row for row in grid]
         if all(isinstance(row, list | tuple) and row for row in rows):
             if len(set(map(len, rows))) == 1:

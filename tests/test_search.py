@@ -170,6 +170,48 @@ def test_losses_are_only_compared_by_a_score(regression):
         model.set_params(scoring="loss").fit(X, y)
 
 
+@pytest.mark.parametrize(
+    "estimator, params, grid",
+    [
+        (RegMLPRegressorCV, {"loss": "quantile", "solver": "adam"}, [0.05, 0.5]),
+        (RegMLPClassifierCV, {}, [None, {0: 100, 1: 1}]),
+    ],
+    ids=["quantile", "class_weight"],
+)
+def test_losses_of_other_levels_or_weights_are_not_compared(estimator, params, grid):
+    """The most lopsided one would win, as it is the least."""
+    X, y = blobs()
+    y = y if params else y > 0
+    name = "quantile" if params else "class_weight"
+    model = search(estimator, (), scoring="loss", **params)
+    with pytest.raises(ValueError, match=r"'scoring' parameter .* compare .*weight'"):
+        model.set_params(param_grid={name: grid}).fit(X, y)
+    same = model.set_params(param_grid={name: grid[:1], "l1_ratio": [0.1, 0.9]})
+    assert same.fit(X, y).best_params_[name] == grid[0]
+
+
+def arrow(X, y):
+    arrow = pytest.importorskip("pyarrow")
+    return arrow.table({f"x{k}": x for k, x in enumerate(X.T)}), arrow.array(y)
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "r2"])
+def test_tables_of_arrow_are_split_for_scorers(scoring):
+    X, y = blobs()
+    model = search(scoring=scoring)
+    known = clone(model).fit(X, y)
+    found = model.fit(*arrow(X, y))
+    assert_array_equal(found.scores_, known.scores_)
+    assert found.score(*arrow(X, y)) == known.score(X, y)
+
+
+def test_scorers_see_the_network():
+    """One that asks it for its score would call itself for ever."""
+    X, y = blobs()
+    model = search(scoring=lambda model, X, y: model.score(X, y)).fit(X, y)
+    assert model.score(X, y) == model.best_estimator_.score(X, y)
+
+
 # Edges of the grid -------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
@@ -270,8 +271,10 @@ def test_grids_that_cannot_be_are_named(bad):
 
 def test_grids():
     assert check_reg_lambdas(np.int8(5)) == 5
-    for grid in ([0.2, 0, 0.2], (0.2, 0), np.array([0.2, 0]), pd.Series([0.2, 0.0])):
+    some = [0.2, 0, 0.2]
+    for grid in (some, tuple(some), np.array(some), pd.Series(some), pl.Series(some)):
         assert_array_equal(check_reg_lambdas(grid), [0, 0.2])
+    assert_array_equal(check_reg_lambdas(range(3)), [0, 1, 2])
 
 
 @BOTH

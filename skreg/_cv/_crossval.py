@@ -377,11 +377,13 @@ def takes_weights(scorer):
 
 
 def rows_of(values, rows):
-    """Rows of an array, list or frame, in the type it has; scalars and None as is."""
+    """Rows of an array, list or table, in the type it has; scalars and None as is."""
     if values is None or np.ndim(values) == 0:
         return values
     if isinstance(values, list | tuple):
         return [values[row] for row in rows]
+    if type(values).__module__.startswith("pyarrow"):
+        return values.take(rows)
     return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
 
 

@@ -95,6 +95,28 @@ def points_of(search, network, n_rows, n_features):
     return [_point(network, params) for params in candidates]
 
 
+def check_one_loss(search, candidates):
+    """Raise a ValueError where losses of candidates do not measure the same.
+
+    Parameters
+    ----------
+    search : RegMLPClassifierCV or RegMLPRegressorCV
+        With ``scoring="loss"``.
+    candidates : list of Data
+    """
+    by = [
+        (data.task.loss, getattr(data.point.network, "class_weight", None))
+        for data in candidates
+    ]
+    if any(one != by[0] for one in by):
+        raise validation.parameter_error(
+            search,
+            "scoring",
+            "another than 'loss' to compare candidates that differ in 'loss', "
+            "'quantile' or 'class_weight'",
+        )
+
+
 def of_network(params):
     """Those parameters of a candidate that are its network's."""
     return {name: v for name, v in params.items() if name not in _OF_SEARCH}

@@ -38,7 +38,7 @@ from skreg._cv._outcome import (
     warn_of_a_constant,
     warn_of_no_selection,
 )
-from skreg._cv._points import of_network, points_of, selector_of
+from skreg._cv._points import check_one_loss, of_network, points_of, selector_of
 from skreg._cv._results import as_summary
 from skreg._cv._support import Inputs
 from skreg._cv._units import Units
@@ -182,6 +182,7 @@ class SearchCV(BaseRegMLP):
         for result in choice.results:
             result.data.point.network.set_params(n_jobs=self.n_jobs)
         attributes, count = attributes_of(choice), choice.count
+        attributes["_template_"] = self._template()
         if self.refit:
             attributes |= networks_of(choice, plan)
             if "path_count" in attributes:
@@ -222,7 +223,7 @@ class SearchCV(BaseRegMLP):
             data = self._candidate(point, source, inputs, first)
             self._check_candidate(data)
             candidates.append(data)
-        self._check_losses({data.task.loss.name for data in candidates})
+        self._check_losses(candidates)
         return candidates
 
     def _inputs_of(self, points, network):
@@ -271,12 +272,11 @@ class SearchCV(BaseRegMLP):
         if exponents_of(self) != (0.0,):
             with_adaptive_factors(network, np.ones((n_features, 1)), 0)
 
-    def _check_losses(self, losses):
-        """Refuse what does not go with these losses, by their names."""
-        if len(losses) > 1 and self.scoring == "loss":
-            raise validation.parameter_error(
-                self, "scoring", f"another than 'loss' to compare {sorted(losses)}"
-            )
+    def _check_losses(self, candidates):
+        """Refuse what does not go with the losses of these candidates."""
+        if self.scoring == "loss":
+            check_one_loss(self, candidates)
+        losses = {data.task.loss.name for data in candidates}
         is_least = losses <= {"squared_error", "log_loss"}
         if self.refit == "stack" and not (is_least and len(losses) == 1):
             raise validation.parameter_error(
@@ -419,11 +419,15 @@ class SearchCV(BaseRegMLP):
         return hasattr(self, "fitted_")
 
     def _as_network(self, fitted, params):
-        return as_estimator(clone(self._template()).set_params(**params), fitted)
+        return as_estimator(clone(self._template_).set_params(**params), fitted)
 
     @property
     def best_estimator_(self) -> BaseRegMLP:
-        """The fitted network alone, with `best_params_`."""
+        """The fitted network alone, with `best_params_`.
+
+        A new object at each access: one that is kept can be trained on, which does not
+        change this estimator.
+        """
         check_is_fitted(self)
         if isinstance(self.fitted_, Ensemble):
             raise AttributeError(
@@ -518,7 +522,9 @@ class SearchCV(BaseRegMLP):
         options = {}
         if sample_weight is not None and takes_weights(scorer):
             options["sample_weight"] = sample_weight
-        return validation.score_by(scorer, self.scoring, self, X, y, **options)
+        is_mean = isinstance(self.fitted_, Ensemble)
+        model = self if is_mean else self.best_estimator_  # as GridSearchCV does
+        return validation.score_by(scorer, self.scoring, model, X, y, **options)
 
     def _minus_data_loss(self, X, y, sample_weight):
         task = self.fitted_.task
@@ -535,7 +541,8 @@ class SearchCV(BaseRegMLP):
     def partial_fit(self) -> Self:
         """Hidden: a search needs all data at once."""
         raise AttributeError(
-            f"{type(self).__name__} has no partial_fit. Use best_estimator_."
+            f"{type(self).__name__} has no partial_fit. Keep its best_estimator_, and "
+            "call that of it."
         )
 
     def compact(self) -> BaseRegMLP:

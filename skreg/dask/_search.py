@@ -6,6 +6,7 @@ from typing import Any
 import dask
 import distributed
 import numpy as np
+from joblib import parallel_config
 from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -39,6 +40,11 @@ class SearchOnCluster(OnCluster):
     """
 
     _dask_class: type
+
+    def _search(self, X, y, sample_weight, params):
+        # Each fit is on all of the cluster, whatever the backend of joblib.
+        with parallel_config("threading"):
+            return super()._search(X, y, sample_weight, params)
 
     def _read(self, X, y, sample_weight):
         cluster = Cluster(self.client_)
