@@ -501,6 +501,19 @@ def test_a_search_takes_folds_of_all_containers(client, container):
     )
 
 
+def test_a_search_of_collections_needs_no_backend_of_joblib(client):
+    search = skreg_dask.DaskRegMLPRegressorCV(
+        (), solver="lbfgs", reg_lambdas=[0.1, 1.0], cv=2, client=client
+    )
+    expected = clone(search).fit(*chunked(X, Y))
+    with parallel_config(backend="dask"):
+        search.fit(*chunked(X, Y))
+    np.testing.assert_allclose(search.scores_, expected.scores_, rtol=1e-9)
+    search.set_params(solver="adam", penalty="l1")
+    for model in (search.best_estimator_, search.to_local().best_estimator_):
+        assert (model.solver, model.penalty) == ("lbfgs", "l2")  # as fitted
+
+
 def test_a_search_names_what_it_can_not_do(client):
     arrays = chunked(X, Y)
 
