@@ -95,25 +95,32 @@ def points_of(search, network, n_rows, n_features):
     return [_point(network, params) for params in candidates]
 
 
-def check_one_loss(search, candidates):
-    """Raise a ValueError where losses of candidates do not measure the same.
+def check_losses(search, candidates):
+    """Raise a ValueError where what is asked for needs other losses of candidates.
 
     Parameters
     ----------
     search : RegMLPClassifierCV or RegMLPRegressorCV
-        With ``scoring="loss"``.
     candidates : list of Data
     """
     by = [
         (data.task.loss, getattr(data.point.network, "class_weight", None))
         for data in candidates
     ]
-    if any(one != by[0] for one in by):
+    if search.scoring == "loss" and any(one != by[0] for one in by):
         raise validation.parameter_error(
             search,
             "scoring",
             "another than 'loss' to compare candidates that differ in 'loss', "
             "'quantile' or 'class_weight'",
+        )
+    losses = {loss.name for loss, _ in by}
+    is_least = losses <= {"squared_error", "log_loss"}
+    if search.refit == "stack" and not (is_least and len(losses) == 1):
+        raise validation.parameter_error(
+            search,
+            "refit",
+            "True, False or 'folds' with losses other than squared error and log-loss",
         )
 
 

@@ -38,7 +38,7 @@ from skreg._cv._outcome import (
     warn_of_a_constant,
     warn_of_no_selection,
 )
-from skreg._cv._points import check_one_loss, of_network, points_of, selector_of
+from skreg._cv._points import check_losses, of_network, points_of, selector_of
 from skreg._cv._results import as_summary
 from skreg._cv._support import Inputs
 from skreg._cv._units import Units
@@ -223,7 +223,7 @@ class SearchCV(BaseRegMLP):
             data = self._candidate(point, source, inputs, first)
             self._check_candidate(data)
             candidates.append(data)
-        self._check_losses(candidates)
+        check_losses(self, candidates)
         return candidates
 
     def _inputs_of(self, points, network):
@@ -271,20 +271,6 @@ class SearchCV(BaseRegMLP):
             check_leave_one_out(self, training)
         if exponents_of(self) != (0.0,):
             with_adaptive_factors(network, np.ones((n_features, 1)), 0)
-
-    def _check_losses(self, candidates):
-        """Refuse what does not go with the losses of these candidates."""
-        if self.scoring == "loss":
-            check_one_loss(self, candidates)
-        losses = {data.task.loss.name for data in candidates}
-        is_least = losses <= {"squared_error", "log_loss"}
-        if self.refit == "stack" and not (is_least and len(losses) == 1):
-            raise validation.parameter_error(
-                self,
-                "refit",
-                "True, False or 'folds' with losses other than squared error and "
-                "log-loss",
-            )
 
     def _check_search_parameters(self):
         validation.check_parameters(self)
