@@ -103,6 +103,8 @@ class Coordinates:
     ----------
     scale : ndarray of shape (n_parameters,)
         The diagonal of D.
+    mean : ndarray of shape (n_inputs,)
+        Of the inputs, or 0 where intercepts are penalized.
     shift : ndarray of shape (n_outputs,)
         Of the last intercepts: the null prediction, or 0 where they are penalized.
     objective_unit : float
@@ -142,7 +144,7 @@ class Coordinates:
         typical = float(np.median(columns[~constant])) if not constant.all() else 1.0
         self.input_spread = typical
         self.weight_unit = (self.target_spread / typical) ** (1 / network.n_layers)
-        self._mean, self.shift = input_mean, null_prediction
+        self.mean, self.shift = input_mean, null_prediction
         self._weights = network.slices[0], network.shapes[0]
         self._first = network.slices[network.n_layers]
         self._last = network.slices[-1]
@@ -202,11 +204,16 @@ class Coordinates:
     @np.errstate(over="ignore", invalid="ignore")  # the solver sees what is not finite
     def enter(self, theta):
         """Return the variables u of theta, in float64."""
-        u = theta.astype(np.float64)
-        u[self._first] += self._at_mean(u)
-        u[self._last] -= self.shift
+        u = self.centered(theta)
         u /= self.scale
         return u
+
+    def centered(self, theta):
+        """Return D u: theta of X - mean, and of predictions - shift, in float64."""
+        theta = theta.astype(np.float64)
+        theta[self._first] += self._at_mean(theta)
+        theta[self._last] -= self.shift
+        return theta
 
     def leave(self, u):
         """Return theta of the variables u."""
@@ -217,7 +224,7 @@ class Coordinates:
 
     def _at_mean(self, theta):
         where, shape = self._weights
-        return self._mean @ theta[where].reshape(shape)
+        return self.mean @ theta[where].reshape(shape)
 
     def to_gradient(self, grad):
         """Turn a gradient in theta into one in u, in place; return it.
@@ -226,7 +233,7 @@ class Coordinates:
         """
         where, shape = self._weights
         weights = grad[where].reshape(shape)  # a view
-        weights -= self._mean[:, np.newaxis] * grad[self._first]
+        weights -= self.mean[:, np.newaxis] * grad[self._first]
         grad *= self._gradient_scale
         return grad
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.model_selection import LeaveOneOut
+from sklearn.linear_model import Lasso, LogisticRegression
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skreg import (
@@ -146,6 +147,107 @@ def test_small_networks(penalty):
     for k in range(2):
         assert np.corrcoef(search.scores_[:, k], exact.scores_[:, k])[0, 1] > 0.98
     assert search.reg_lambda_ == exact.reg_lambda_
+
+
+# Units --------------------------------------------------------------------------------
+
+COLUMNS = np.array([1e-5, 1.0, 1e4, 1.0])
+UNITS = {  # X, y, and the units of both
+    "X + 1e4": (X + 1e4, Y, 1.0, 1.0),
+    "X + 1e6": (X + 1e6, Y, 1.0, 1.0),
+    "1e-6 X": (1e-6 * X, Y, 1e-6, 1.0),
+    "1e6 X": (1e6 * X, Y, 1e6, 1.0),
+    "columns of X": (COLUMNS * (X + 10), Y, COLUMNS, 1.0),
+    "y + 1e6": (X, Y + 1e6, 1.0, 1.0),
+    "1e-50 y": (X, 1e-50 * Y, 1.0, 1e-50),
+    "1e-9 y": (X, 1e-9 * Y, 1.0, 1e-9),
+    "1e6 y": (X, 1e6 * Y, 1.0, 1e6),
+    "all": (1e-6 * X + 1e-2, 1e6 * Y - 1e10, 1e-6, 1e6),
+}
+
+
+def searched(hidden, activation, x, y, of_x=1.0, of_y=1.0):
+    """A search at one lambda, converted to units of X and y.
+
+    The least J has the square of the unit of y, for W_1 divided by that of X and the
+    last W times that of y. Of relu networks, only the product of strengths matters.
+    """
+    lam = np.full(len(hidden) + 1, 0.1 * of_y**2)
+    lam[-1] /= of_y
+    penalty = ["l1"] * len(lam)
+    if np.ndim(of_x):
+        penalty[0] = ElasticNet(1.0, factors=of_x)
+    else:
+        lam[0] *= of_x
+    if activation == "relu":
+        lam[:] = np.exp(np.log(lam).mean())
+    params = {**SEARCH, "tol": 1e-10, "start": "cold", "reg_lambdas": [lam]}
+    search = RegMLPRegressorCV(hidden, activation=activation, penalty=penalty, **params)
+    return search.fit(x, y)
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize(
+    "hidden, activation", [((), "tanh"), ((2,), "tanh"), ((2,), "relu")]
+)
+def test_units_do_not_matter(units, hidden, activation):
+    x, y, of_x, of_y = UNITS[units]
+    expected = searched(hidden, activation, X, Y)
+    found = searched(hidden, activation, x, y, of_x, of_y)
+    assert_allclose(found.best_score_ / of_y**2, expected.best_score_, rtol=1e-6)
+    # At kinks of relu, the solver itself ends within about 1e-6.
+    assert_allclose(found.scores_ / of_y**2, expected.scores_, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [(1, 0), (1, 1e6), (1e-6, 0), (1e6, 0)])
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "huber", "log_loss", "classes"])
+def test_units_of_inputs_do_not_matter_to_other_losses(loss, change):
+    unit, shift = change
+    params = {"penalty": "l1", **SEARCH}
+    if loss in ("log_loss", "classes"):
+        y = CLASSES if loss == "classes" else CLASSES > 0
+        search = RegMLPClassifierCV((), reg_lambdas=[0.02], **params)
+    else:
+        y = COUNTS
+        search = RegMLPRegressorCV((), reg_lambdas=[0.02], loss=loss, **params)
+    expected = search.fit(X, y).scores_
+    search.set_params(reg_lambdas=[0.02 * unit]).fit(unit * X + shift, y)
+    assert_allclose(search.scores_, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("x_unit, x_shift", [(1, 0), (1, 1e6), (1e-6, 0), (1e5, 1e7)])
+@pytest.mark.parametrize("y_unit", [1, 1e-9, 1e6])
+def test_in_any_units_it_is_that_of_scikit_learn(x_unit, x_shift, y_unit):
+    x, y = x_unit * X + x_shift, y_unit * Y
+    lam = 0.05 * x_unit * y_unit
+    params = {"penalty": "l1", **SEARCH}
+    search = RegMLPRegressorCV((), reg_lambdas=[lam], **params).fit(x, y)
+    lasso = Lasso(0.05 * N / (N - 1), tol=1e-12, max_iter=100_000)
+    expected = cross_val_predict(lasso, X, Y, cv=LeaveOneOut())
+    assert_allclose(search.oof_predictions_ / y_unit, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("x_unit, x_shift", [(1, 0), (1, 1e6), (1e-6, 0)])
+def test_in_any_units_it_is_near_that_of_a_logistic_regression(x_unit, x_shift):
+    noise = np.random.default_rng(2).normal(size=N)
+    y, lam = X @ [1.0, -1.0, 0.7, 1.2] + 2 * noise > 0, 0.01
+    search = RegMLPClassifierCV((), penalty="l1", reg_lambdas=[lam * x_unit], **SEARCH)
+    search.fit(x_unit * X + x_shift, y)
+    params = {"solver": "saga", "tol": 1e-8, "max_iter": 20_000, "random_state": 0}
+    model = LogisticRegression(l1_ratio=1.0, C=1 / (lam * N), **params)
+    expected = cross_val_predict(model, X, y, cv=LeaveOneOut(), method="predict_proba")
+    moved = expected - model.fit(X, y).predict_proba(X)
+    error = search.oof_predictions_ - expected
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(moved)
+
+
+def test_targets_of_mean_0_have_an_intercept():
+    # Of the size of rounding, which says nothing of a step to differentiate by.
+    x, y = X - X.mean(axis=0), Y - Y.mean()
+    search = RegMLPRegressorCV((), reg_lambdas=[0.05], penalty="l1", **SEARCH)
+    lasso = Lasso(0.05 * N / (N - 1), tol=1e-12, max_iter=100_000)
+    expected = cross_val_predict(lasso, x, y, cv=LeaveOneOut())
+    assert_allclose(search.fit(x, y).oof_predictions_, expected, atol=1e-6)
 
 
 def test_a_search_by_it():

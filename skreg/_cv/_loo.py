@@ -12,22 +12,27 @@ row moves. The penalty keeps the size that it has on all rows. For squared error
 hidden layers and a support that stays, it is exact with lambda times n / (n - 1). See
 Rad and Maleki, "A scalable estimate of the out-of-sample prediction error via
 approximate leave-one-out cross-validation", J. R. Stat. Soc. B 82(4), 2020.
+
+All of it is computed in the solver's variables, in which the units of X and y do not
+matter: steps of differences, what is added to H, and rounding are the same in any.
 """
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from skreg import _validation as validation
 from skreg._cv._crossval import Scores
 from skreg._engines import _device
-from skreg._matrix import engine_matrix
+from skreg._network import Network
 from skreg._solvers._deterministic import Deterministic
 
 # The step is right as long as the network has few degrees of freedom per row. More
 # weights than these have too many of them for any data that this is fast enough for.
 _MOST_FREEDOM, _MOST_WEIGHTS = 1 / 3, 3000
 _MOST_PREDICTIONS = 100_000  # each with its derivative, which may take 2.4 GB together
-_STEP = 1e-5  # of central differences, in units of a parameter
+# Of the solver's variables, in which activations bend over lengths of about 1.
+_STEP = 1e-5  # of central differences
 _RIDGE = 1e-10  # of the largest entry of H: intercepts can have flat directions
 
 
@@ -132,29 +137,24 @@ def _left_out(training, rows, fitted, lam):
     ndarray of float64, shape (n_rows, n_outputs), or None
         None where the network has too many degrees of freedom.
     """
-    problem = training.problem
-    loss, theta = training.task.loss, fitted.theta().astype(np.float64)
+    problem, loss = training.problem, training.task.loss
+    theta = fitted.theta().astype(np.float64)
+    lam = np.broadcast_to(np.asarray(lam, dtype=float), problem.network.n_layers)
     active = theta != 0
     if not problem.penalize_intercepts:
         active[problem.network.n_weights :] = True
     active = np.flatnonzero(active)
     if len(active) > _MOST_WEIGHTS:
         return None
-    X = engine_matrix(rows.columns(training.inputs), np.float64)
-    predict = _device.predictor("cpu", problem.network, X)
-    data = _device.data_term("cpu", X, *rows.encoded(training.task), np.float64)
-
-    def slope(theta):
-        return data.value_grad(problem.network, theta)[1][active]
-
-    raw, steps = predict(theta), _steps(problem.network, theta)
+    here = _Surroundings(training, rows, theta, active, problem.coordinates(lam))
+    raw = here.predict(here.theta)
     if len(active) == 0:  # nothing can move
-        return raw
-    D = _derivative(predict, theta, active, steps)
-    gradient, curvature = _of_loss(loss, rows.targets, raw)
+        return raw + here.shift
+    D, exact = here.derivative(here.predict), here.derivative(here.slope)
+    gradient, curvature = _of_loss(loss, here.targets, raw)
     w = _shares(rows)[:, np.newaxis, np.newaxis]
     of_penalty = _penalty_curvature(problem, theta, lam, active)
-    exact = _derivative(slope, theta, active, steps)
+    of_penalty *= np.outer(here.scale, here.scale)
     factor = _factor((exact + exact.T) / 2 + of_penalty)
     if factor is None:
         gauss_newton = np.einsum("nka,nkb->ab", w * D, curvature @ D, optimize=True)
@@ -167,33 +167,85 @@ def _left_out(training, rows, fitted, lam):
         return None
     eye = np.eye(raw.shape[1])
     change = np.linalg.solve(eye - w * M @ curvature, w * M @ gradient[..., np.newaxis])
-    return raw + change[..., 0]
+    return raw + change[..., 0] + here.shift
+
+
+class _Surroundings:
+    """Predictions and data term near a network, as the solver sees them.
+
+    Inputs are centered, and targets and predictions counted from the null prediction
+    where the loss allows it, so that nothing is rounded by what does not vary. Inputs
+    without weights are left out: dense ones take no more memory than the derivatives.
+
+    Parameters
+    ----------
+    training : Training
+    rows : Rows
+    theta : ndarray of shape (n_parameters,)
+    active : ndarray of int
+        Parameters that move.
+    coordinates : Coordinates
+
+    Attributes
+    ----------
+    theta : ndarray
+        Of the inputs that are left.
+    targets : ndarray
+    shift : ndarray of shape (n_outputs,) or float
+        What predictions are counted from.
+    scale : ndarray of shape (n_active,)
+        Units of the active parameters, in which the Hessian of J is that in its unit.
+    predict : callable
+        Maps theta to raw predictions, counted from the shift.
+    """
+
+    def __init__(self, training, rows, theta, active, coordinates):
+        network, loss = training.problem.network, training.task.loss
+        first, shape = network.slices[0], network.shapes[0]
+        kept = theta[first].reshape(shape).any(axis=1)
+        kept[0] |= not kept.any()  # a network has inputs
+        is_left = np.ones(len(theta), dtype=bool)
+        is_left[first] = np.repeat(kept, shape[1])
+        self._network = Network(
+            (int(kept.sum()), *network.units[1:]), network.activation
+        )
+        self._places = (np.cumsum(is_left) - 1)[active]
+        # The root, as squares of the units of y may be beyond all floats.
+        self._root = np.sqrt(coordinates.objective_unit)
+        self._units = coordinates.scale[active]
+        self.scale = self._units / self._root
+        theta, self.shift = coordinates.centered(theta), coordinates.shift
+        if loss.out_activation != "identity":
+            theta[network.slices[-1]] += self.shift
+            self.shift = 0.0
+        self.theta, self.targets = theta[is_left], rows.targets - self.shift
+        X = rows.columns(training.inputs)[:, kept]
+        X = X.toarray() if sparse.issparse(X) else X
+        X = np.ascontiguousarray(X - coordinates.mean[kept])
+        self.predict = _device.predictor("cpu", self._network, X)
+        encoded = self.targets, rows.weights, loss, training.task.n_outputs
+        self._data = _device.data_term("cpu", X, *encoded, np.float64)
+
+    def slope(self, theta):
+        """Gradient of the data term in the active parameters, in their units."""
+        gradient = self._data.value_grad(self._network, theta)[1]
+        return gradient[self._places] * self.scale
+
+    def derivative(self, function):
+        """Central differences in the active parameters, which are the last axis."""
+        columns = []
+        for place, unit in zip(self._places, self._units):
+            shift = np.zeros_like(self.theta)
+            shift[place] = _STEP * unit
+            change = function(self.theta + shift) - function(self.theta - shift)
+            columns.append(change / (2 * _STEP * self._root))
+        return np.stack(columns, axis=-1)
 
 
 def _shares(rows):
     """Weights of the rows that add up to 1."""
     n, s = len(rows.targets), rows.weights
     return np.full(n, 1 / n) if s is None else s / s.sum(dtype=np.float64)
-
-
-def _steps(network, theta):
-    """Steps of differences, in units of each parameter or its matrix or vector."""
-    steps = np.empty(len(theta))
-    for part in network.slices:
-        size = np.sqrt(np.mean(theta[part] ** 2)) or 1.0
-        steps[part] = _STEP * np.maximum(np.abs(theta[part]), size)
-    return steps
-
-
-def _derivative(function, theta, active, steps):
-    """Central differences of an array in some parameters, which are its last axis."""
-    columns = []
-    for k in active:
-        shift = np.zeros_like(theta)
-        shift[k] = steps[k]
-        change = function(theta + shift) - function(theta - shift)
-        columns.append(change / (2 * steps[k]))
-    return np.stack(columns, axis=-1)
 
 
 def _factor(H):
@@ -230,7 +282,6 @@ def _of_loss(loss, y, raw):
 def _penalty_curvature(problem, theta, lam, active):
     """Hessian of the penalties in the active parameters, most of them weights not 0."""
     H = np.zeros((len(active), len(active)))
-    lam = np.broadcast_to(lam, problem.network.n_layers)
     for layer, penalty, where, shape in problem.blocks():
         form = penalty.form(float(lam[layer]), shape)
         inside = (where.start <= active) & (active < where.stop) & (theta[active] != 0)
