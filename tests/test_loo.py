@@ -241,6 +241,17 @@ def test_in_any_units_it_is_near_that_of_a_logistic_regression(x_unit, x_shift):
     assert np.linalg.norm(error) < 0.1 * np.linalg.norm(moved)
 
 
+@pytest.mark.parametrize("cv", ["loo", 5])
+@pytest.mark.parametrize("unit", [1e-100, 1e-9, 1e-6, 1e6])
+def test_the_choice_does_not_depend_on_the_unit_of_the_targets(cv, unit):
+    noisy = np.hstack([X, np.random.default_rng(1).normal(size=(N, 8))])
+    params = {**SEARCH, "cv": cv, "penalty": "l1"}
+    expected = RegMLPRegressorCV((), **params).fit(noisy, Y)
+    search = RegMLPRegressorCV((), **params).fit(noisy, unit * Y)
+    assert search.best_index_ == expected.best_index_
+    assert_allclose(search.best_score_ / unit**2, expected.best_score_, rtol=1e-6)
+
+
 def test_targets_of_mean_0_have_an_intercept():
     # Of the size of rounding, which says nothing of a step to differentiate by.
     x, y = X - X.mean(axis=0), Y - Y.mean()

@@ -178,8 +178,17 @@ def best_row(reg_lambdas, mean):
     """Index of the best mean score, of equals the largest lambda; None if all NaN."""
     if np.isnan(mean).all():
         return None
-    highest = np.nanmax(mean)
-    return _largest(reg_lambdas, mean >= highest - _EQUAL * max(1.0, abs(highest)))
+    return _largest(reg_lambdas, mean >= np.nanmax(mean) - _rounding(reg_lambdas, mean))
+
+
+def _rounding(reg_lambdas, mean):
+    """Difference from the best score that is rounding, in the unit of the scores.
+
+    Those of a perfect network may vanish, and those of small lambdas may be huge: the
+    unit is the size of the best score, or that of the simplest networks if larger.
+    """
+    simple = _largest(reg_lambdas, np.isfinite(mean))
+    return _EQUAL * max(abs(np.nanmax(mean)), abs(mean[simple]))
 
 
 def simplest(reg_lambdas, mean, error, best):
@@ -220,7 +229,8 @@ def best_result(results):
         if result.best is None:
             continue
         score = result.mean[result.best]
-        if chosen is None or score > highest + _EQUAL * max(1.0, abs(highest)):
+        rounding = _rounding(result.reg_lambdas, result.mean)
+        if chosen is None or score > highest + rounding:
             chosen, highest = k, score
     if chosen is None:
         raise ValueError(
