@@ -327,7 +327,8 @@ cv : int, splitter, iterable, "loo" or None, default=None
     keep `groups` together. "loo": leave-one-out, approximated by a Newton step from the
     network on all rows, without a fit on folds; for lbfgs, ``scoring="loss"`` and
     penalties of all layers that make zeros. Networks with more than a third of a degree
-    of freedom per row, or 3000 weights, have no score (NaN).
+    of freedom per row, with a row that alone decides its prediction, or with 3000
+    weights have no score (NaN).
 n_jobs : int or None, default=None
     Threads that share folds and candidates, as in joblib; where there are more cores
     than these, or None, also threads inside of each. The results do not depend on it.

@@ -289,6 +289,15 @@ def test_too_many_degrees_of_freedom_have_no_score():
         RegMLPRegressorCV((12,), reg_lambdas=[1e-4], **params).fit(X, Y)
 
 
+def test_a_row_that_alone_decides_its_prediction_has_no_score():
+    """Nothing but it tells the weight of an input that it alone has."""
+    own, y = np.c_[X, np.eye(N)[:, 0]], Y + 30 * np.eye(N)[:, 0]
+    model = RegMLPRegressorCV((), penalty="l1", **SEARCH).fit(own, y)
+    decides = np.array([network.coefs_[0][-1, 0] != 0 for network in model.path_])
+    assert 0 < decides.sum() < len(decides)
+    assert_array_equal(np.isnan(model.mean_scores_), decides)
+
+
 @pytest.mark.parametrize(
     "params, message",
     [

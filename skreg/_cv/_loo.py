@@ -30,6 +30,9 @@ from skreg._solvers._deterministic import Deterministic
 # The step is right as long as the network has few degrees of freedom per row. More
 # weights than these have too many of them for any data that this is fast enough for.
 _MOST_FREEDOM, _MOST_WEIGHTS = 1 / 3, 3000
+# What a row leaves to others of its prediction: where a unit is on for this row alone,
+# that is the ridge below, and its step is noise divided by it.
+_LEAST_ROOM = 1e-3
 _MOST_PREDICTIONS = 100_000  # each with its derivative, which may take 2.4 GB together
 # Of the solver's variables, in which activations bend over lengths of about 1.
 _STEP = 1e-5  # of central differences
@@ -92,7 +95,7 @@ def leave_one_out(training, rows, path):
     list of Scores
         One entry per row. Losses are multiplied by the weights of rows, so that their
         mean is the weighted one. Networks are those of all rows. NaN where there are
-        too many degrees of freedom.
+        too many degrees of freedom, in all or for a row.
     """
     n, loss = len(rows.targets), training.task.loss
     raws = np.full((len(path.networks), n, training.task.n_outputs), np.nan)
@@ -135,7 +138,7 @@ def _left_out(training, rows, fitted, lam):
     Returns
     -------
     ndarray of float64, shape (n_rows, n_outputs), or None
-        None where the network has too many degrees of freedom.
+        None where the network has too many degrees of freedom, in all or for a row.
     """
     problem, loss = training.problem, training.task.loss
     theta = fitted.theta().astype(np.float64)
@@ -165,8 +168,10 @@ def _left_out(training, rows, fitted, lam):
     M = D @ columns.T.reshape(D.shape).transpose(0, 2, 1)
     if np.sum(w * M * curvature) > _MOST_FREEDOM * np.count_nonzero(w):
         return None
-    eye = np.eye(raw.shape[1])
-    change = np.linalg.solve(eye - w * M @ curvature, w * M @ gradient[..., np.newaxis])
+    room = np.eye(raw.shape[1]) - w * M @ curvature
+    if np.linalg.svd(room, compute_uv=False).min() < _LEAST_ROOM:
+        return None
+    change = np.linalg.solve(room, w * M @ gradient[..., np.newaxis])
     return raw + change[..., 0] + here.shift
 
 
