@@ -1,6 +1,7 @@
 """Cold starts on folds: each network is that of a single fit, in any company."""
 
 import importlib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -170,6 +171,77 @@ def test_all_folds_and_all_rows_train_at_once(monkeypatch):
             assert_array_equal(W, expected)
     RegMLPClassifierCV((4,), refit=False, **options).fit(X, LABELS)
     assert sizes[1:] == [3, 12]  # the path, and folds
+
+
+@pytest.fixture
+def tf32(monkeypatch):
+    """torch:cpu rounds as CUDA does where it is asked for TF32."""
+    torch = pytest.importorskip("torch")
+    passes = importlib.import_module("skreg._engines._torch_passes")
+    training = importlib.import_module("skreg._engines._torch_training")
+    asked = []
+
+    @contextmanager
+    def computing(device, precision):
+        asked.append(precision)
+        yield
+        asked.pop()
+
+    def rounded(product):
+        def multiply(a, b, out):
+            if asked[-1:] == ["tf32"]:
+                a, b = (
+                    (x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF
+                    for x in (a, b)
+                )
+                a, b = a.view(torch.float32), b.view(torch.float32)
+            product(a, b, out)
+
+        return multiply
+
+    monkeypatch.setattr(training, "computing", computing)
+    for name in ("_product", "_transposed_product"):
+        monkeypatch.setattr(passes, name, rounded(getattr(passes, name)))
+    monkeypatch.setattr(
+        "skreg._engines._device.rounds",
+        lambda device, precision, dtype: device != "cpu" and precision == "tf32",
+    )
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "refit, selection", [(True, "1se"), (False, "best"), ("folds", "1se")]
+)
+def test_what_decides_is_trained_exactly(tf32, refit, selection):
+    """Scores close to those that decide are those of float32, and so are networks."""
+    options = {**SETTINGS, "reg_lambdas": 8, "cv": 3, "start": "cold", "refit": refit}
+    options |= {"device": "torch:cpu", "scoring": "loss", "selection": selection}
+    search = RegMLPClassifierCV((4,), **options)
+    x = X.astype(np.float32)
+    found = clone(search).fit(x, LABELS)
+    exact = clone(search).set_params(precision="exact").fit(x, LABELS)
+    tf32.setattr("skreg._engines._device.rounds", lambda *_: False)
+    rounded = clone(search).fit(x, LABELS)
+    assert_array_equal(rounded.reg_lambdas_, exact.reg_lambdas_)
+    assert (rounded.scores_ != exact.scores_).any(axis=0).all()
+    mean, best = rounded.mean_scores_, rounded.mean_scores_.argmax()
+    error = rounded.std_errors_[best]
+    levels = [mean[best], mean[best] - error][: 1 + (selection == "1se")]
+    is_close = np.any([abs(mean - level) <= 0.05 * error for level in levels], axis=0)
+    is_close[rounded.reg_lambdas_ == rounded.reg_lambda_] = True
+    assert 0 < is_close.sum() < len(mean)
+    scores = np.where(is_close, exact.scores_, rounded.scores_)
+    assert_array_equal(found.scores_, scores)
+    assert found.reg_lambda_ == exact.reg_lambda_
+    if refit is False:
+        return
+    assert_array_equal(found.decision_function(x), exact.decision_function(x))
+    if refit is True:
+        for one, of_exact, of_rounded, close in zip(
+            found.path_, exact.path_, rounded.path_, is_close
+        ):
+            expected = of_exact if close else of_rounded
+            assert_array_equal(one.coefs_[0], expected.coefs_[0])
 
 
 @pytest.mark.slow

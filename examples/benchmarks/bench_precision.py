@@ -3,17 +3,19 @@ Does TF32 choose another strength?
 ==================================
 
 On CUDA, searches multiply float32 matrices in TF32 (``precision="tf32"``): operands
-have 10 bits of mantissa. On the development sets of ``bench_accuracy.py tabular``, the
-same search chooses lambda in TF32, in float32 and in float64::
+have 10 bits of mantissa. Cold starts train the strengths whose scores are close to the
+best again in float32. On the development sets of ``bench_accuracy.py tabular``, the same
+search chooses lambda in TF32, in float32 and in float64::
 
     SKREG_DATA=... python examples/benchmarks/bench_precision.py
     SKREG_DATA=... python examples/benchmarks/bench_precision.py --device cuda
 
 It has 20 strengths of an L1 penalty, 5 folds and 40 epochs of Adam from cold starts,
 for 64 units; classes are judged by log-loss, values by R2. Without a GPU, operands are
-rounded before each product ("torch:cpu", an hour); the sums are in float32 either way.
+rounded before each product ("torch:cpu", two hours); sums are in float32 either way.
 "steps" is by how many points of the grid the choice moves from that of float32, and
-"loss" what that costs, in the scores of float32, in units of their standard error.
+"loss" what that costs, in the scores of float32, in units of their standard error;
+"again" is how many strengths were trained again.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from skreg import RegMLPClassifierCV, RegMLPRegressorCV
-from skreg._engines import _torch_passes
+from skreg._engines import _device, _torch_passes, _torch_training
 
 SINGLE, DOUBLE = np.float32, np.float64
 
@@ -48,8 +50,16 @@ def transposed_product(a, b, out):
     product(a.transpose(1, 2), b, out)
 
 
+def rounds(device, precision, dtype):
+    return device != "cpu" and precision == "tf32"
+
+
 @contextlib.contextmanager
-def rounded_products():
+def rounded(device, precision):
+    """Stands for `computing`: products of float32 as on CUDA, where that is asked."""
+    if precision == "exact":
+        yield
+        return
     with (
         patch.object(_torch_passes, "_product", product),
         patch.object(_torch_passes, "_transposed_product", transposed_product),
@@ -57,10 +67,18 @@ def rounded_products():
         yield
 
 
-def scores(X, y, is_classifier, split, options, **params):
-    """Index of the choice, mean scores along the grid and their standard errors."""
+@contextlib.contextmanager
+def as_on_cuda():
+    with (
+        patch.object(_torch_training, "computing", rounded),
+        patch.object(_device, "rounds", rounds),
+    ):
+        yield
+
+
+def search(X, y, is_classifier, split, options, **params):
     kind = RegMLPClassifierCV if is_classifier else RegMLPRegressorCV
-    search = kind(
+    return kind(
         (64,),
         penalty="l1",
         reg_lambdas=np.logspace(-5, -1, options.n_strengths),
@@ -74,8 +92,6 @@ def scores(X, y, is_classifier, split, options, **params):
         random_state=split,
         **params,
     ).fit(X, y)
-    choice = int(np.flatnonzero(search.reg_lambdas_ == search.reg_lambda_)[0])
-    return choice, search.mean_scores_, search.std_errors_
 
 
 def problems(options):
@@ -91,19 +107,24 @@ def problems(options):
 
 
 def compare(X, y, is_classifier, split, options):
-    """Return the move of the choice in TF32 and float64, and what it costs."""
+    """Moves of the choice in TF32 and float64, what they cost, and fits made again."""
     is_cuda = options.device.startswith("cuda")
-    with contextlib.nullcontext() if is_cuda else rounded_products():
-        found = scores(
-            X.astype(SINGLE), y, is_classifier, split, options, device=options.device
+    with contextlib.nullcontext() if is_cuda else as_on_cuda():
+        tf32, single = (
+            search(
+                *(X.astype(SINGLE), y, is_classifier, split, options),
+                device=options.device,
+                precision=precision,
+            )
+            for precision in ("tf32", "exact")
         )
-    runs = [found] + [
-        scores(X.astype(dtype), y, is_classifier, split, options)
-        for dtype in (SINGLE, DOUBLE)
+    double = search(X.astype(DOUBLE), y, is_classifier, split, options)
+    best, mean = single.best_index_, single.mean_scores_
+    moves = [
+        (k - best, (mean[best] - mean[k]) / single.std_errors_[best])
+        for k in (tf32.best_index_, double.best_index_)
     ]
-    tf32, best, double = (choice for choice, *_ in runs)
-    _, mean, error = runs[1]
-    return [(k - best, (mean[best] - mean[k]) / error[best]) for k in (tf32, double)]
+    return moves, np.sum((tf32.scores_ == single.scores_).all(axis=0))
 
 
 def main():
@@ -114,12 +135,13 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small, to try it out")
     options = parser.parse_args()
     options.n_strengths, options.n_epochs = (3, 2) if options.quick else (20, 40)
-    print(f"{'set':30}{'split':>6}{'tf32 steps':>12}{'loss':>8}", end="")
+    print(f"{'set':30}{'split':>6}{'tf32 steps':>12}{'loss':>8}{'again':>8}", end="")
     print(f"{'float64 steps':>15}{'loss':>8}")
     moves = []
     for name, X, y, is_classifier, split in problems(options):
-        (tf32, loss), (double, other) = compare(X, y, is_classifier, split, options)
-        print(f"{name:30}{split:6}{tf32:12}{loss:8.3f}", end="")
+        moved, n_again = compare(X, y, is_classifier, split, options)
+        (tf32, loss), (double, other) = moved
+        print(f"{name:30}{split:6}{tf32:12}{loss:8.3f}{n_again:8}", end="")
         print(f"{double:15}{other:8.3f}", flush=True)
         moves.append((tf32, double))
     same = [sum(move == 0 for move in each) for each in zip(*moves)]

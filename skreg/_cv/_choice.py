@@ -16,6 +16,7 @@ from skreg._cv._crossval import (
     in_parallel,
     joined,
     row_of,
+    with_entries,
 )
 from skreg._cv._ensemble import Ensemble, mean_raw, sharpness_of, stacking_weights
 from skreg._cv._loo import leave_one_out
@@ -176,6 +177,7 @@ def choose(candidates, plan):
     else:
         for k, result in zip(alive, _extended(running, plan)):
             results[k] = result
+    results = [_decided_exactly(result, plan) for result in results]
     if plan.exponents != (0.0,):
         results = _adapted(results, plan)
     best = results[best_result(results)]
@@ -371,6 +373,22 @@ def _extended(results, plan):
         for k, (_, grid), more in zip(todo, jobs, scores):
             results[k] = results[k].extended(grid, *more)
     return results
+
+
+def _decided_exactly(result, plan):
+    """The result with exact networks wherever rounding to TF32 could decide."""
+    data = result.data
+    if not (data.is_rounded and result.is_complete and result.best is not None):
+        return result
+    close, every = result.close(plan.selection), range(len(plan.splits))
+    grid = Grid(result.reg_lambdas[close])
+    [(folds, paths)] = _run_folds([(data.exact(), grid)], plan, plan.splits, every)
+    both = zip(result.folds, folds, strict=True)
+    folds = [with_entries(old, close, new) for old, new in both]
+    if not paths:
+        return replace(result, folds=folds)
+    path = with_entries(joined(result.paths, result.is_linear), close, *paths)
+    return replace(result, folds=folds, grids=(Grid(path.reg_lambdas),), paths=(path,))
 
 
 def _warn_of_edge(result, plan):

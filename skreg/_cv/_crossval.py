@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import config_context, get_config
+from sklearn.base import clone
 
 from skreg import _validation as validation
 from skreg._cv._points import Point, of_network
 from skreg._cv._support import Inputs
 from skreg._cv._units import Units
+from skreg._engines import _device
 from skreg._fitted import Fitted, as_estimator
 from skreg._numbers import as_strength
 from skreg._paths._cold import solve_cold, trainings_of_folds
@@ -21,6 +23,7 @@ from skreg._paths._grid import Grid
 from skreg._paths._path import RegMLPPath
 from skreg._paths._walk import Walk
 from skreg._rows import Header, Rows
+from skreg._solvers._decay import STOCHASTIC_SOLVERS
 from skreg._solvers._result import Status
 from skreg._task import Task
 from skreg._training import NON_FINITE, prepare, validation_score
@@ -67,6 +70,19 @@ class Data:
         """Whether all folds train in one call."""
         is_alike = self.networks is None
         return is_alike and self.start == "cold" and self.point.network.device != "cpu"
+
+    @property
+    def is_rounded(self):
+        """Whether all folds train in one call, and in TF32."""
+        network = self.point.network
+        is_in_batches = network.solver in STOCHASTIC_SOLVERS
+        settings = network.device, network.precision, self.rows.X.dtype
+        return self.is_at_once and is_in_batches and _device.rounds(*settings)
+
+    def exact(self):
+        """The same in float32."""
+        network = clone(self.point.network).set_params(precision="exact")
+        return replace(self, point=replace(self.point, network=network))
 
     def of_fold(self, k):
         """The same with the network of a fold."""
@@ -182,6 +198,24 @@ def joined(parts, is_linear):
 
     cls = type(parts[0])
     return cls(**{field.name: join(field.name) for field in fields(cls)})
+
+
+def with_entries(value, indices, others):
+    """One value whose entries at these indices are those of another of its class."""
+
+    def put(name):
+        old, new = getattr(value, name), getattr(others, name)
+        if name == "count":
+            return old + new
+        if old is None:
+            return None
+        old = old.copy()
+        for k, entry in zip(indices, new):
+            old[k] = entry
+        return old
+
+    cls = type(value)
+    return cls(**{field.name: put(field.name) for field in fields(cls)})
 
 
 # Fits --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ _EQUAL = 1e-12  # relative difference of scores that is rounding
 # score improves by more than these shares of its standard error, and of the spread of
 # mean scores along the grid.
 _EXTENSION, _OF_ERROR, _OF_SPREAD = 0.25, 0.01, 1e-3
+_CLOSE = 0.05  # standard errors; TF32 moved scores that are nearly the best by <= .03
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,19 @@ class Result:
         """Index of the least lambda within one standard error of the best."""
         level = self.mean[self.best] - self.std_error[self.best]
         return _largest(-self.reg_lambdas, self.mean >= level)
+
+    def close(self, selection):
+        """Indices of the choice, and of scores so close that rounding could change it.
+
+        Close to the best and, for "1se", to the level one standard error below it.
+        """
+        mean, error = self.mean, self.std_error[self.best]
+        levels = [mean[self.best], mean[self.best] - error]
+        levels = levels[: 1 + (selection == "1se")]
+        gaps = [np.abs(mean - level) for level in levels]
+        is_close = np.min(gaps, axis=0) <= _CLOSE * error
+        is_close[self.chosen(selection)] = True
+        return np.flatnonzero(is_close)
 
     def networks(self, index):
         """Those of all folds at one lambda."""

@@ -108,6 +108,12 @@ def data_term(
     return TorchRows(*arguments, device=place, precision=precision)
 
 
+def rounds(device, precision, dtype):
+    """Whether mini-batch training on a device rounds what it multiplies to 10 bits."""
+    is_single = precision == "tf32" and dtype == np.float32
+    return is_single and device != "cpu" and torch_device(device).type == "cuda"
+
+
 def predictor(device, network, X, n_jobs=1):
     """Return a function of parameters: raw predictions at X, of (n, n_outputs).
 
