@@ -266,7 +266,7 @@ class _Run:
 
     def prox_gradient_step(self, z, residual, step):
         """Return the point z, R and γ, halved until F decreases, or None."""
-        least = self.least_step()
+        least = max(self.least_step(), step * EPS**2)  # at 0, any step moves x
         while True:
             trial = self.evaluate(z, self.nonsmooth_value(z))
             if self.decreases(trial.value, -step * float(residual @ residual)):
