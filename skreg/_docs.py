@@ -303,12 +303,11 @@ _LEFT_OUT = {"reg_lambda", "warm_start", "n_jobs"}
 
 _OWN_PARAMETERS = """\
 precision : {"exact", "tf32"}, default="tf32"
-    Of products of float32 matrices where mini-batches train on CUDA; all else is exact.
-    "tf32" rounds what is multiplied to 10 bits of mantissa, as tensor cores do in half
-    the time of large networks: weights differ in their third digit. With cold starts,
-    lambdas whose scores are close to the best are trained again in float32, and so is
-    the choice; with warm ones, of lambdas that score alike another one may be chosen.
-    See :ref:`devices`.
+    Of products of float32 matrices where mini-batches train on CUDA from cold starts;
+    all else is exact. "tf32" rounds what is multiplied to 10 bits of mantissa, as
+    tensor cores do in half the time of large networks: weights differ in their third
+    digit. Lambdas whose scores are close to the best are trained again in float32, and
+    so is the choice. See :ref:`devices`.
 param_grid : None, "auto", dict or list of dict, default=None
     Parameters of the network to choose as well, with GridSearchCV's meaning: lists of
     values by name (``penalty__gamma`` included), each combination with its own path of

@@ -127,6 +127,9 @@ def test_training_has_the_precision_that_is_asked_for(precision, monkeypatch):
     search = RegMLPRegressorCV((5,), device="torch:cpu", **given, **options)
     search.fit(X, SCORE[:, 0])
     assert seen == {precision} == {search.best_estimator_.precision}
+    seen.clear()
+    search.set_params(start="warm").fit(X, SCORE[:, 0])
+    assert seen == {"exact"}
 
 
 def test_threads_do_not_change_the_precision_of_each_other(monkeypatch):

@@ -2,10 +2,11 @@
 Does TF32 choose another strength?
 ==================================
 
-On CUDA, searches multiply float32 matrices in TF32 (``precision="tf32"``): operands
-have 10 bits of mantissa. Those with cold starts train strengths whose scores are close
-to the best again in float32. On the development sets of ``bench_accuracy.py tabular``,
-the same search chooses lambda in TF32, in float32 and in float64::
+On CUDA, searches with cold starts multiply float32 matrices in TF32
+(``precision="tf32"``): operands have 10 bits of mantissa. They train strengths whose
+scores are close to the best again in float32. On the development sets of
+``bench_accuracy.py tabular``, the same search chooses lambda in TF32, in float32 and in
+float64::
 
     SKREG_DATA=... python examples/benchmarks/bench_precision.py
     SKREG_DATA=... python examples/benchmarks/bench_precision.py --device cuda

@@ -357,6 +357,8 @@ class SearchCV(BaseRegMLP):
         rng = validation.check_random_state(self)
         if not is_integer(self.random_state):
             network.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        if self.start == "warm":  # what decides cannot be trained again alone
+            network.set_params(precision="exact")
         return network
 
     # Metadata ------------------------------------------------------------------------
