@@ -188,8 +188,9 @@ class BaseRegMLP(DocumentationLinks, CallbackSupportMixin, BaseEstimator):
         is_finite = np.isfinite(raw).all(axis=1)
         if not is_finite.all():
             raise ValueError(
-                f"Row {is_finite.argmin()} of X is so large that its prediction is "
-                f"beyond {raw.dtype}. Scale X like the rows of the fit."
+                f"The prediction of row {is_finite.argmin()} of X is not finite: the "
+                f"row is so large that it is beyond {raw.dtype}, or there are NaN in "
+                "it or in the weights. Scale X like the rows of the fit."
             )
         return raw
 
