@@ -16,6 +16,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    LeaveOneOut,
     RepeatedKFold,
     StratifiedKFold,
     cross_val_predict,
@@ -29,7 +30,7 @@ from skreg import (
     RegMLPRegressor,
     RegMLPRegressorCV,
 )
-from skreg._cv import _support
+from skreg._cv import _search_base, _support
 from skreg.penalties import MCP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -41,6 +42,26 @@ LAMBDAS = [0.003, 0.03, 0.3]
 
 def search(estimator=RegMLPRegressorCV, hidden=(3,), **params):
     return estimator(hidden, **{**TANH, "cv": 3, "reg_lambdas": LAMBDAS, **params})
+
+
+# Splits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cv", [LeaveOneOut(), 60, [(np.arange(1, 60), [0])]], ids=str)
+@pytest.mark.parametrize("scoring", [None, "r2"])
+def test_r2_of_single_rows_is_refused_before_any_fit(
+    regression, monkeypatch, cv, scoring
+):
+    X, y = regression
+    monkeypatch.setattr(_search_base, "choose", None)
+    with pytest.raises(ValueError, match=r"single rows.*R2.*scoring='loss'.*cv='loo'"):
+        search(cv=cv, scoring=scoring).fit(X[:60], y[:60])
+
+
+def test_the_loss_of_single_rows_is_a_score(regression):
+    X, y = regression
+    model = search(hidden=(), cv=LeaveOneOut(), scoring="loss").fit(X[:8], y[:8])
+    assert model.scores_.shape == (8, 3)
 
 
 # Grids of parameters -----------------------------------------------------------------

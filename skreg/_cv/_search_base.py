@@ -331,6 +331,12 @@ class SearchCV(BaseRegMLP):
         if not splits or not is_fine:
             allowed = _ONE_SPLIT if not splits else "pairs of non-empty row indices"
             raise validation.parameter_error(self, "cv", allowed)
+        is_r2 = not is_classifier(self) and self.scoring in (None, "r2")
+        if is_r2 and not self._is_auto and min(len(test) for _, test in splits) < 2:
+            raise ValueError(
+                f"cv={self.cv!r} holds out single rows, and R2, the score, needs two "
+                "in each fold. Set scoring='loss', or cv='loo', which takes it."
+            )
         rows = data.user
         weights = rows.weights if self.scoring == "loss" else rows.sample_weight
         if score_params is not None:
