@@ -7,13 +7,13 @@ from functools import singledispatch
 from inspect import signature
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
 from skreg._arrays import as_numpy
 from skreg._callbacks import Report, with_callbacks
 from skreg._engines import _device
-from skreg._fitted import EQUAL, LONGEST_STREAM, Fitted, History, as_estimator
+from skreg._fitted import LONGEST_STREAM, Fitted, History, as_estimator
+from skreg._judgement import loss_in_doubt, warn_after, warn_before
 from skreg._matrix import engine_matrix
 from skreg._network import Network
 from skreg._numbers import plain
@@ -35,11 +35,6 @@ NON_FINITE = (
     "values and need to be preprocessed. Scale it, or lower 'learning_rate_init' or "
     "'reg_lambda'."
 )
-
-# In units of `optimality_`; the second one at kinks of ReLU networks, where minimizers
-# often lie.
-_FAR_FROM_OPTIMAL, _FAR_EVEN_AT_KINKS = 0.1, 1.0
-_MODERATE_WEIGHT = 100.0  # the most with which a network is not asked for its loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -546,146 +541,3 @@ def validation_score(rows, estimator, task, network, inputs, dtype):
         )
 
     return score_with_scorer
-
-
-# Warnings ----------------------------------------------------------------------------
-
-
-def warn_before(training, estimator, lam):
-    """Warn where penalties or rates cannot do what they are meant to."""
-    penalties = training.problem.penalties
-    validation.warn_if_vacuous(penalties, lam)
-    if "decoupled" not in training.modes:  # which does not minimize J
-        validation.warn_if_equivalent(estimator, training.problem, lam)
-    decoupled = [
-        strength
-        for penalty, strength, mode in zip(penalties, lam, training.modes)
-        if penalty is not None and mode == "decoupled"
-    ]
-    if max(decoupled, default=0.0) * estimator.learning_rate_init > 1.0:
-        warn(
-            f"reg_lambda={estimator.reg_lambda!r} times learning_rate_init="
-            f"{estimator.learning_rate_init!r} is above 1: decoupled decay sets the "
-            "weights to 0 in every step. Lower one of them."
-        )
-
-
-def warn_after(training, estimator, result, fitted, loss):
-    """Warn where a fit has not done what its user may believe.
-
-    `loss` is that of `loss_in_doubt`.
-    """
-    status, limits = result.status, f"max_iter={estimator.max_iter}"
-    if estimator.solver == "lbfgs":
-        limits += f", max_fun={estimator.max_fun}"
-    if status is Status.INTERRUPTED:
-        warn("Training interrupted by user.")
-    elif status is Status.NON_FINITE or not np.isfinite(fitted.history.last_objective):
-        warn(
-            "Training diverged; the weights of the best validation score are kept. "
-            "Lower 'learning_rate_init' or scale the data.",
-            ConvergenceWarning,
-        )
-    elif not training.is_stream and is_null_model(training.problem.data, fitted):
-        warn(
-            f"The network predicts a constant: reg_lambda={estimator.reg_lambda!r} "
-            "leaves no weights between inputs and outputs. Lower it, or scale the "
-            "data, unless X tells nothing of y.",
-            ConvergenceWarning,
-        )
-    elif status is Status.MAX_ITER and not training.is_stream:
-        warn(
-            f"solver={estimator.solver!r} stopped after {result.n_iter} iterations "
-            f"({limits}) and has not converged yet. Increase the limit, scale the "
-            "data, or raise 'tol'.",
-            ConvergenceWarning,
-        )
-    elif (
-        not training.is_stream
-        and loss is not None
-        and loss > _level_of_a_constant(training.problem.data)
-    ):
-        warn(
-            f"solver={estimator.solver!r} ended with a data loss of {loss:.3g}, but a "
-            f"constant has {training.problem.data.null_value:.3g}. Scale X and y, for "
-            "instance by StandardScaler and TransformedTargetRegressor, or lower "
-            "'learning_rate_init'.",
-            ConvergenceWarning,
-        )
-    elif status is Status.STOPPED:
-        return
-    elif _is_above_a_constant(training, fitted):
-        warn(
-            f"solver={estimator.solver!r} ended with an objective of "
-            f"{fitted.history.last_objective:.3g}, but a constant has "
-            f"{training.problem.data.null_value:.3g}. Try another 'random_state', "
-            "lower 'tol', or scale the data.",
-            ConvergenceWarning,
-        )
-    elif _is_far_from_optimal(training, result):
-        warn(
-            f"solver={estimator.solver!r} hardly decreases the objective any more, but "
-            "the optimality conditions are not met (optimality_ = "
-            f"{result.optimality:.1g}). Scale the data, or lower 'tol'.",
-            ConvergenceWarning,
-        )
-
-
-def is_null_model(data, fitted):
-    """Whether a penalty has left nothing but a constant, with something to predict.
-
-    Parameters
-    ----------
-    data : DataTerm
-        Of the rows that have trained it.
-    fitted : Fitted
-
-    Returns
-    -------
-    bool
-        False where a constant predicts perfectly.
-    """
-    return abs(data.null_value) > np.finfo(data.dtype).tiny and fitted.is_constant
-
-
-def loss_in_doubt(training, fitted):
-    """Data loss of the result of mini-batches; None where it must be fine.
-
-    Steps are absolute, so data in other units than the usual ones may be out of reach,
-    and the last step may have gone anywhere. The mean loss of the last epoch is free.
-    It vouches for moderate weights, unless the result is another network than the one
-    that trained.
-    """
-    if isinstance(training.solver, Deterministic):
-        return None
-    data, theta = training.problem.data, fitted.theta()
-    is_good = training.is_stream or (
-        training.solver.ema == 0
-        and fitted.history.data_loss[-1] <= _level_of_a_constant(data)
-    )
-    if is_good and np.abs(theta).max() <= _MODERATE_WEIGHT:
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        return training.problem.data_value(theta.astype(data.dtype, copy=False))
-
-
-def _level_of_a_constant(data):
-    """Data loss above which a constant would be better; infinite if that is perfect."""
-    tells_something = abs(data.null_value) > np.finfo(data.dtype).tiny
-    slack = EQUAL * abs(data.null_value)
-    return data.null_value + slack if tells_something else np.inf
-
-
-def _is_above_a_constant(training, fitted):
-    """Whether the exact solver has ended above the objective of the mean target."""
-    problem = training.problem
-    if not isinstance(training.solver, Deterministic) or problem.penalize_intercepts:
-        return False  # or a constant has its price as well
-    return fitted.history.last_objective > _level_of_a_constant(problem.data)
-
-
-def _is_far_from_optimal(training, result):
-    if result.optimality is None or result.optimality <= training.tol:
-        return False
-    is_smooth = training.problem.network.is_smooth
-    return result.optimality > (_FAR_FROM_OPTIMAL if is_smooth else _FAR_EVEN_AT_KINKS)

@@ -129,15 +129,30 @@ class Loss:
         ndarray of shape (n,), float64
             Summed over outputs.
         """
-        y, f = np.asarray(y, np.float64), np.asarray(raw, np.float64)
         if self.pointwise is None:
+            y, f = np.asarray(y, np.float64), np.asarray(raw, np.float64)
             rows = np.arange(len(f))
             return logsumexp(f, axis=1) - f[rows, y[:, 0].astype(int)]
+        return self.per_output(y, raw).sum(axis=1)
+
+    def per_output(self, y: Array, raw: Array) -> Array:
+        """Loss of each row and output; not for several classes, which belong together.
+
+        Parameters
+        ----------
+        y, raw : ndarray of shape (n, k)
+            Targets, and raw predictions f.
+
+        Returns
+        -------
+        ndarray of shape (n, k), float64
+            The terms of `per_row`.
+        """
+        assert self.pointwise is not None
+        y, f = np.asarray(y, np.float64), np.asarray(raw, np.float64)
         with np.errstate(over="ignore"):
             values = self.pointwise(y, f, self.param)
-        if self.constant is not None:
-            values = values + self.constant(y)
-        return values.sum(axis=1)
+        return values if self.constant is None else values + self.constant(y)
 
     def link(self, mean: Array) -> Array:
         """Raw prediction of a constant prediction, finite in any case.

@@ -321,6 +321,9 @@ def test_data_term_is_that_of_the_rows_in_memory(client):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(term.null_prediction, rows.null_prediction, rtol=1e-12)
     np.testing.assert_allclose(term.null_value, rows.null_value, rtol=1e-12)
+    line = Network((4, 1), "identity")
+    found, expected = (t.losses_of_outputs(line, np.ones(5)) for t in (term, rows))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert term.largest_target == rows.largest_target
     network = Network((4, 3, 1), "tanh")
     theta = np.random.default_rng(0).standard_normal(network.n_parameters)

@@ -42,7 +42,7 @@ LAYERS = [
     {"_problem"},
     {"_solvers"},
     {"_validation", "_task", "_rows", "_prune", "_fitted"},
-    {"_training"},
+    {"_judgement", "_training"},
     {"_export", "_base", "_mlp"},
     {"_paths"},
     {"_cv"},

@@ -623,6 +623,11 @@ def test_value_gradient_and_attributes(task, one_thread, monkeypatch):
     compiled = CompiledRows(case.X, case.targets, weights, case.loss, network.units[-1])
     for name in ("input_mean", "input_spread", "target_spread", "largest_target"):
         assert_allclose(getattr(data, name), getattr(compiled, name), rtol=1e-12)
+    if task in REGRESSION_LOSSES:
+        found, expected = (
+            d.losses_of_outputs(network, theta) for d in (data, compiled)
+        )
+        assert_allclose(found, expected, rtol=1e-10)
     assert data.weight_sum == pytest.approx(weights.sum())
     prediction = case.loss.predict(data.null_prediction[None])[0]
     shares = case.targets

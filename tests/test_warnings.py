@@ -46,6 +46,15 @@ CALLS = {
     "search that finds a constant": lambda: RegMLPRegressorCV(
         3, penalty="l1", solver="lbfgs", reg_lambdas=[1e3], cv=2
     ).fit(X, Y),
+    "outputs": lambda: RegMLPRegressor(3, learning_rate_init=0.1, tol=9.0).fit(
+        X, np.c_[9 * Y, 1e-4 * X[:, 1]]
+    ),
+    "search of worse networks": lambda: RegMLPRegressorCV(
+        3, reg_lambdas=[0.1], cv=2, tol=9.0, random_state=0
+    ).fit(X, 1e-3 * Y),
+    "path of worse networks": lambda: reg_mlp_path(
+        RegMLPRegressor(3, tol=9.0, random_state=0), X, 1e-3 * Y, reg_lambdas=[0.1]
+    ),
     "path": lambda: reg_mlp_path(NETWORK, X, Y, reg_lambdas=[0.1, 0.2]),
     "path without its end": lambda: reg_mlp_path(
         RegMLPRegressor(3, solver="lbfgs", penalty="group_lasso", random_state=0),

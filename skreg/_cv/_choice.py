@@ -124,6 +124,12 @@ class Choice:
         return self.best.is_null(self.index)
 
     @property
+    def verdicts(self):
+        """Those of the networks of the folds; none for leave-one-out."""
+        folds = [f.verdicts for f in self.best.folds if f.verdicts is not None]
+        return [verdicts[self.index] for verdicts in folds]
+
+    @property
     def params(self):
         """Chosen parameters in which the network differs from the search."""
         return {**self.best.data.point.params, "reg_lambda": self.reg_lambda}
@@ -492,15 +498,15 @@ def _report_race(race, results, plan, n_rows):
 
 
 def path_of(choice, plan):
-    """Path of the chosen candidate on all rows, and the network at the chosen lambda.
+    """Path of the chosen candidate on all rows, and its network at the chosen lambda.
 
     Returns
     -------
-    Path, Fitted
+    Path, Fitted, Verdict or None
     """
     path = _path_on_all_rows(choice.best, plan)
     index = row_of(path.reg_lambdas, choice.reg_lambda)
-    return path, path.refined[index]()
+    return path, *path.refined[index]()
 
 
 def _path_on_all_rows(result, plan):

@@ -17,6 +17,7 @@ from skreg._cv._support import Inputs
 from skreg._cv._units import Units
 from skreg._engines import _device
 from skreg._fitted import Fitted, as_estimator
+from skreg._judgement import Verdict, judge
 from skreg._numbers import as_strength
 from skreg._paths._cold import solve_cold, trainings_of_folds
 from skreg._paths._grid import Grid
@@ -120,9 +121,12 @@ class Path:
     networks : list of Fitted
     has_diverged : ndarray of bool
     refined : list of callable
-        Each returns its network, trained to the tolerance of the estimator.
+        Each returns its network, trained to the tolerance of the estimator, and the
+        verdict on it.
     count : ndarray of int, shape (2,)
         Fits that ended at a limit or diverged, and all fits.
+    verdicts : list of Verdict or None
+        Of networks that are worse than a constant.
     """
 
     reg_lambdas: np.ndarray
@@ -133,6 +137,7 @@ class Path:
     has_diverged: np.ndarray
     refined: list[Callable]
     count: np.ndarray
+    verdicts: list[Verdict | None]
 
     def public(self, data):
         """The path as users see it."""
@@ -165,6 +170,8 @@ class Scores:
     left_out : ndarray of shape (n_lambdas, n_outputs) or None
         Raw predictions of the row held out, where that is a single one whose networks
         are those of all rows: approximate leave-one-out.
+    verdicts : list of Verdict or None, or None
+        As of the path; None for leave-one-out, whose networks are those of all rows.
     """
 
     reg_lambdas: np.ndarray
@@ -176,6 +183,7 @@ class Scores:
     fit_time: np.ndarray
     score_time: np.ndarray
     left_out: np.ndarray | None = None
+    verdicts: list[Verdict | None] | None = None
 
 
 def joined(parts, is_linear):
@@ -245,7 +253,9 @@ def fit_path(training, grid, start="warm"):
         if chosen.has_diverged:
             raise ValueError(NON_FINITE)
         n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
-        return training.fitted(replace(chosen.result, n_iter=n_iter), chosen.monitor)
+        result = replace(chosen.result, n_iter=n_iter)
+        verdict = judge(training.problem, chosen.theta, chosen.data_loss)
+        return training.fitted(result, chosen.monitor), verdict
 
     return Path(
         np.array([fit.lam for fit in fits]),
@@ -256,6 +266,7 @@ def fit_path(training, grid, start="warm"):
         np.array([fit.has_diverged for fit in fits]),
         [lambda fit=fit: refined(fit) for fit in fits],
         np.array(walk.count),
+        [judge(training.problem, fit.theta, fit.data_loss) for fit in fits],
     )
 
 
@@ -266,15 +277,16 @@ def _cold_paths(trainings, grid):
 
 
 def _cold_path(training, solved, grid):
-    problem, networks, terms, counts = training.problem, [], [], []
+    problem, networks, verdicts = training.problem, [], []
+    terms, counts = [], []
     for lam, (result, monitor) in zip(grid.values, solved):
         per_layer = np.broadcast_to(lam, problem.network.n_layers).astype(float)
         fitted = training.record(result, monitor)
         theta = fitted.theta(problem.dtype)
         networks.append(fitted)
-        terms.append(
-            (problem.data_value(theta), problem.penalty_value(theta, per_layer))
-        )
+        loss = problem.data_value(theta)
+        terms.append((loss, problem.penalty_value(theta, per_layer)))
+        verdicts.append(judge(problem, theta, loss))
         failed = result.status is Status.NON_FINITE
         has_diverged = (failed and monitor.best_theta is None) or not np.isfinite(
             theta
@@ -288,8 +300,9 @@ def _cold_path(training, solved, grid):
         np.array([fitted.n_iter for fitted in networks]),
         networks,
         counts[:, 0],
-        [lambda fitted=fitted: fitted for fitted in networks],
+        [lambda pair=pair: pair for pair in zip(networks, verdicts)],
         np.array([counts[:, 1].sum(), len(counts)]),
+        verdicts,
     )
 
 
@@ -373,6 +386,7 @@ def _scores(data, training, path, split, scorer_params, fit_time):
         path.count,
         np.full(n, fit_time),
         np.full(n, (time.thread_time() - clock) / n),
+        verdicts=path.verdicts,
     )
 
 

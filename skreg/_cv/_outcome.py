@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg._cv._choice import mean_of_folds, out_of_fold, path_of
+from skreg._judgement import warn_of_verdicts
 from skreg._numbers import strength_text
 from skreg._validation import check_penalties
 from skreg._warnings import warn
@@ -30,13 +31,16 @@ def attributes_of(choice):
 
 
 def networks_of(choice, plan):
-    """Fitted attributes that hold networks, and what they predict out of fold."""
+    """Fitted attributes that hold networks, and what they predict out of fold.
+
+    "path_count" and "path_verdict" are for warnings, of the path on all rows.
+    """
     if plan.is_loo:
         return _networks_of_loo(choice, plan)
     data, folds = choice.best.data, mean_of_folds(choice, plan)
     attributes = {"folds_": folds, "fitted_": folds}
     if plan.fits_all_rows:
-        path, fitted = path_of(choice, plan)
+        path, fitted, attributes["path_verdict"] = path_of(choice, plan)
         attributes["fitted_"] = data.restored(fitted)
         attributes["path_"] = path.public(data)
         attributes["path_count"] = path.count
@@ -48,14 +52,22 @@ def networks_of(choice, plan):
 
 
 def _networks_of_loo(choice, plan):
-    data, (path, fitted) = choice.best.data, path_of(choice, plan)
+    data, (path, fitted, verdict) = choice.best.data, path_of(choice, plan)
     every = np.arange(len(data.rows.y))
     raw = np.array([fold.left_out[choice.index] for fold in choice.best.folds])
     return {
         "fitted_": data.restored(fitted),
         "path_": path.public(data),
+        "path_verdict": verdict,
         "oof_predictions_": _by_row(data, [(every, every)], [raw]),
     }
+
+
+def warn_of_the_choice(choice, verdicts):
+    """Warn where the networks of the choice, one or those of the folds, are worse."""
+    lam = strength_text(choice.reg_lambda)
+    network = choice.best.data.point.network
+    warn_of_verdicts(verdicts, f"of the choice, reg_lambda={lam},", network)
 
 
 def warn_of_a_constant(choice, selection):

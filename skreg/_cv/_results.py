@@ -91,7 +91,8 @@ class Result:
         scores = self.of_folds("test")
         if len(scores) == 1:
             return np.zeros(scores.shape[1])
-        return scores.std(axis=0, ddof=1) / np.sqrt(len(scores))
+        with np.errstate(over="ignore"):  # the scores of what went astray
+            return scores.std(axis=0, ddof=1) / np.sqrt(len(scores))
 
     @property
     def best(self):

@@ -37,6 +37,7 @@ from skreg._cv._outcome import (
     networks_of,
     warn_of_a_constant,
     warn_of_no_selection,
+    warn_of_the_choice,
 )
 from skreg._cv._points import check_losses, of_network, points_of, selector_of
 from skreg._cv._results import as_summary
@@ -183,12 +184,17 @@ class SearchCV(BaseRegMLP):
             result.data.point.network.set_params(n_jobs=self.n_jobs)
         attributes, count = attributes_of(choice), choice.count
         attributes["_template_"] = self._template()
+        verdicts = choice.verdicts
         if self.refit:
             attributes |= networks_of(choice, plan)
             if "path_count" in attributes:
                 count = count + attributes.pop("path_count")
+            if "path_verdict" in attributes:
+                verdicts = [attributes.pop("path_verdict")]
         if attributes.get("fitted_", choice).is_constant:
             warn_of_a_constant(choice, self.selection)
+        elif any(verdicts):
+            warn_of_the_choice(choice, verdicts)
         elif plan.exponents == (0.0,) and choice.best.data.inputs is None:
             warn_of_no_selection(choice)
         if listener is not None:

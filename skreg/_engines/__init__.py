@@ -48,6 +48,15 @@ class DataTerm(Protocol):
     def value_grad(self, network, theta):
         """Data term and its gradient at theta, of the shape of theta."""
 
+    def losses_of_outputs(self, network, theta):
+        """Data term of each output, of regressions.
+
+        Returns
+        -------
+        ndarray of shape (3, n_outputs), float64
+            At theta, at `null_prediction`, and where raw predictions are 0.
+        """
+
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""
 

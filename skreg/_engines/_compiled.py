@@ -15,8 +15,12 @@ from skreg._core import (
     train,
     write_metric,
 )
-from skreg._engines._moments import target_spread, weighted_moments
-from skreg._matrix import engine_matrix
+from skreg._engines._moments import (
+    losses_of_outputs,
+    target_spread,
+    weighted_moments,
+)
+from skreg._matrix import engine_matrix, take_rows
 from skreg._network import ACTIVATIONS, Network
 from skreg._threads import effective_n_threads
 
@@ -215,6 +219,15 @@ class CompiledRows:
             )
 
         return gradient
+
+    def losses_of_outputs(self, network, theta):
+        """Data term of each output; see `DataTerm`."""
+        rows, X, y, s = self._rows, self._X, self._targets, self._weights
+        if rows is not None:
+            X, y = take_rows(X, rows), y[rows]
+            s = None if s is None else s[rows]
+        raw = predict_raw(network, theta, X, self.n_jobs)
+        return losses_of_outputs(self.loss, y, raw, self.null_prediction, s)
 
     @cached_property
     def null_value(self):

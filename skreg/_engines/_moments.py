@@ -87,6 +87,14 @@ def target_spread(loss, targets, null_prediction, weights):
     return size * float(np.sqrt(variances.mean()))
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def losses_of_outputs(loss, targets, raw, null_prediction, weights):
+    """Mean loss of each output; see `DataTerm.losses_of_outputs`."""
+    null = np.broadcast_to(null_prediction, raw.shape)
+    values = [loss.per_output(targets, f) for f in (raw, null, np.zeros(raw.shape))]
+    return np.array([np.average(v, axis=0, weights=weights) for v in values])
+
+
 def pooled_spread(shares, means, spreads):
     """Standard deviation of all rows, from those of parts of the rows.
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skreg._engines._moments import target_spread
+from skreg._engines._moments import losses_of_outputs, target_spread
 from skreg._engines._torch_passes import (
     Layout,
     Pass,
@@ -178,6 +178,14 @@ class TorchRows:
     def largest_target(self):
         """Largest |y|."""
         return float(np.abs(self._targets).max())
+
+    def losses_of_outputs(self, network, theta):
+        """Data term of each output; see `DataTerm`."""
+        rows = self.stream.rows
+        y, s = self._targets[rows], self.weights
+        s = None if s is None else s[rows]
+        raw = self.raw(network, theta[None], rows=rows)[0]
+        return losses_of_outputs(self.loss, y, raw, self.null_prediction, s)
 
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""

@@ -13,13 +13,18 @@ from skreg import _validation as validation
 from skreg._base import BaseRegMLP, check_network
 from skreg._callbacks import Report, with_callbacks
 from skreg._fitted import Fitted, as_estimator
+from skreg._judgement import (
+    is_null_model,
+    judge,
+    warn_of_verdicts,
+)
 from skreg._numbers import as_strength, strength_text
 from skreg._paths._walk import Walk
 from skreg._prune import count_alive
 from skreg._repr import html_table, picture
 from skreg._solvers._stopping import is_due
 from skreg._threads import single_blas_thread
-from skreg._training import NON_FINITE, is_null_model
+from skreg._training import NON_FINITE
 from skreg._typing import Array, Matrix
 from skreg._warnings import warn
 
@@ -343,6 +348,10 @@ def reg_mlp_path(
             "unless X tells nothing of y.",
             ConvergenceWarning,
         )
+    else:
+        problem = training.problem
+        verdicts = [judge(problem, fit.theta, fit.data_loss) for fit in fits]
+        warn_of_verdicts(verdicts, "of the path", estimator)
     return path
 
 

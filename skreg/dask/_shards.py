@@ -13,9 +13,16 @@ from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import check_classification_targets
 
+from skreg._engines import _moments
 from skreg._engines._compiled import CompiledRows, mean_target, predict_raw
 from skreg._matrix import engine_matrix, take_rows
-from skreg._rows import Header, Rows, check_target_range, check_weights, read_X_y
+from skreg._rows import (
+    Header,
+    Rows,
+    check_target_range,
+    check_weights,
+    read_X_y,
+)
 from skreg._threads import single_blas_thread
 from skreg._training import validation_score
 
@@ -282,6 +289,16 @@ def value_grad(shard, network, theta):
     theta = np.require(theta, requirements="A")
     with shard.lock, single_blas_thread():
         return shard.data.value_grad(network, theta)
+
+
+def losses_of_outputs(shard, network, theta, null_prediction):
+    """Data term of each output over the shard; see `DataTerm`."""
+    rows = shard.rows
+    with single_blas_thread():
+        X = engine_matrix(rows.columns(shard.inputs), theta.dtype)
+        raw = predict_raw(network, theta, X)
+    loss, s = shard.task.loss, rows.weights
+    return _moments.losses_of_outputs(loss, rows.targets, raw, null_prediction, s)
 
 
 def mean_score(shard, estimator, network, theta, dtype):

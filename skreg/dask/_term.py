@@ -259,6 +259,11 @@ class ClusterTerm:
         values, grads = zip(*parts)
         return self.mean(values), self.mean(grads)
 
+    def losses_of_outputs(self, network, theta):
+        """Data term of each output; see `DataTerm`."""
+        args = network, theta, self.null_prediction
+        return self.mean(self._map("loss", _shards.losses_of_outputs, *args))
+
     @cached_property
     def input_mean(self):
         """Weighted mean of X, of shape (p,)."""
