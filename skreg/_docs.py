@@ -151,7 +151,8 @@ max_fun : int >= 1, default=15000
 tol : float >= 0, default=1e-4
     Mini-batch solvers: smallest improvement of the objective (or validation score) that
     counts. lbfgs: bound on `optimality_`; it also stops where J falls by less than
-    ``tol ** 2`` of itself in 10 iterations.
+    ``tol ** 2`` of itself in 10 iterations. A watched loss has to improve by `tol`
+    times the loss of a constant there.
 shuffle : bool, default=True
     Whether to shuffle the samples in each epoch. Not for lbfgs.
 random_state : int, RandomState or None, default=None
@@ -161,7 +162,9 @@ random_state : int, RandomState or None, default=None
     a seed from NumPy's global generator.
 early_stopping : bool, default=False
     Stop when a validation score has not improved by `tol` for `n_iter_no_change`
-    epochs, and keep the network of the best score.
+    epochs, and keep the network of the best score. R2 cannot tell networks apart on
+    validation targets that are constant: there minus the data loss is watched, and if
+    other targets vary, a warning says so.
 validation_fraction : float in (0, 1), default=0.1
     Share of the samples that are held out, unless `fit` is given X_val and y_val. They
     are drawn as in scikit-learn, two classes with their shares. A weighted sample is

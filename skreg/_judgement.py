@@ -26,7 +26,7 @@ _ALMOST_CONSTANT = 0.1  # share of the loss of 0 that is near a constant without
 
 
 def warn_before(training, estimator, lam):
-    """Warn where penalties or rates cannot do what they are meant to."""
+    """Warn where penalties, rates or scores cannot do what they are meant to."""
     penalties = training.problem.penalties
     validation.warn_if_vacuous(penalties, lam)
     if "decoupled" not in training.modes:  # which does not minimize J
@@ -41,6 +41,19 @@ def warn_before(training, estimator, lam):
             f"reg_lambda={estimator.reg_lambda!r} times learning_rate_init="
             f"{estimator.learning_rate_init!r} is above 1: decoupled decay sets the "
             "weights to 0 in every step. Lower one of them."
+        )
+    warn_of_constant_targets(training)
+
+
+def warn_of_constant_targets(training):
+    """Warn where early stopping has no R^2 to watch."""
+    if getattr(training.validate, "replaces_r2", False):
+        warn(
+            "early_stopping=True: the validation targets are constant, where R2 cannot "
+            "tell networks apart. Minus the data loss is watched in its place. Set "
+            "scoring='loss', or hold out other rows, by 'validation_fraction', "
+            "'random_state' or y_val.",
+            ConvergenceWarning,
         )
 
 

@@ -229,6 +229,15 @@ def check_target_range(targets, dtype, name="y"):
         )
 
 
+def range_of(targets, sample_weight):
+    """Least and largest target of each output, of rows that have weight."""
+    targets = np.asarray(targets, np.float64)
+    if sample_weight is not None:
+        targets = targets[sample_weight > 0]
+    low = targets.min(axis=0, initial=np.inf)
+    return low, targets.max(axis=0, initial=-np.inf)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Encoded rows.
@@ -285,6 +294,10 @@ class Rows:
     def encoded(self, task):
         """What a data term takes after X: targets, weights, loss, number of outputs."""
         return self.targets, self.weights, task.loss, task.n_outputs
+
+    def target_range(self):
+        """Least and largest target of each output, of rows that have weight."""
+        return range_of(self.targets, self.sample_weight)
 
     def columns(self, inputs):
         """X of these inputs alone; None stands for all."""

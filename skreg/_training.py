@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from inspect import signature
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from skreg import _validation as validation
 from skreg._arrays import as_numpy
 from skreg._callbacks import Report, with_callbacks
-from skreg._engines import _device
+from skreg._engines import DataTerm, _device
 from skreg._fitted import LONGEST_STREAM, Fitted, History, as_estimator
 from skreg._judgement import loss_in_doubt, warn_after, warn_before
 from skreg._matrix import engine_matrix
@@ -90,10 +90,17 @@ class Training:
     report: Report | None = None
 
     def monitor(self):
-        """A new `Monitor`; in a stream, one that goes on where the last one ended."""
+        """A new `Monitor`; in a stream, one that goes on where the last one ended.
+
+        For the exact solver, `tol` of a watched loss is in units of the loss of a
+        constant, so that results do not depend on the units of y.
+        """
         on_epoch = None if self.report is None else self._tell
+        is_exact, tol = isinstance(self.solver, Deterministic), self.tol
+        if is_exact and isinstance(self.validate, MinusLoss):
+            tol *= abs(self.problem.data.null_value)
         monitor = Monitor(
-            tol=self.tol,
+            tol=tol,
             n_iter_no_change=self.n_iter_no_change,
             validate=self.validate,
             verbose=self.verbose,
@@ -365,7 +372,10 @@ def prepare(
         train, held_out = _split(estimator, task, rows, rng)
     validate = None
     if estimator.early_stopping:
-        validate = validation_score(held_out, estimator, task, network, inputs, dtype)
+        score = validation_score
+        if estimator.scoring in (None, "r2") and task.has_no_score(held_out):
+            score = partial(_in_place_of_r2, rows)
+        validate = score(held_out, estimator, task, network, inputs, dtype)
     data = (make_data or data_term)(rows, estimator, task, X, work_dtype, train)
     if not data.weight_sum > 0:
         raise ValueError("The weights of all training rows are 0.")
@@ -481,6 +491,37 @@ def _make_solver(estimator, n_rows, modes, is_stream):
     )
 
 
+@dataclass(frozen=True, eq=False)
+class MinusLoss:
+    """Minus the data term over validation rows, as their score.
+
+    Parameters
+    ----------
+    data : DataTerm
+        Of these rows, in float64.
+    network : Network
+    replaces_r2 : bool, default=False
+        Whether the user has asked for R^2, and targets vary but for those of these
+        rows.
+    """
+
+    data: DataTerm
+    network: Network
+    replaces_r2: bool = False
+
+    def __call__(self, theta):
+        return -self.data.value(self.network, theta.astype(np.float64))
+
+
+def _in_place_of_r2(every, rows, estimator, task, network, inputs, dtype):
+    """What stands for R^2 of constant targets, 0 for every network but perfect ones.
+
+    It has the order that R^2 has elsewhere. `every` are the rows before a split.
+    """
+    data = data_term(rows, estimator, task, rows.columns(inputs), np.float64)
+    return MinusLoss(data, network, replaces_r2=not task.has_no_score(every))
+
+
 @singledispatch
 def validation_score(rows, estimator, task, network, inputs, dtype):
     """Score of parameters on rows that do not train.
@@ -508,7 +549,7 @@ def validation_score(rows, estimator, task, network, inputs, dtype):
     X = engine_matrix(rows.columns(inputs), dtype)
     if estimator.scoring == "loss":
         data = data_term(rows, estimator, task, X, np.float64)
-        return lambda theta: -data.value(network, theta.astype(np.float64))
+        return MinusLoss(data, network)
 
     if estimator.scoring is None:
         predict = _device.predictor(estimator.device, network, X, estimator.n_jobs)

@@ -385,6 +385,22 @@ def test_early_stopping_watches_the_scores_of_the_local_fit(client, kind, scorin
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
+@pytest.mark.filterwarnings("ignore:early_stopping=True")
+@pytest.mark.filterwarnings("ignore:.*ended with a data loss")
+def test_early_stopping_watches_the_loss_of_constant_targets(client):
+    X, y, _ = make_data("values")
+    y_val = np.full(90, y.mean())
+    kwargs = {"solver": "lbfgs", "early_stopping": True, "random_state": 0}
+    local = RegMLPRegressor((5,), **kwargs).fit(X, y, X_val=X[:90], y_val=y_val)
+    X_val, y_val = chunked(X[:90], y_val, chunks=(40, 50))
+    model = DaskRegMLPRegressor((5,), client=client, **kwargs)
+    with pytest.warns(UserWarning, match="validation targets are constant"):
+        model.fit(*chunked(X, y), X_val=X_val, y_val=y_val)
+    np.testing.assert_allclose(
+        model.validation_scores_, local.validation_scores_, rtol=1e-6
+    )
+
+
 # Paths -------------------------------------------------------------------------------
 
 

@@ -1019,7 +1019,9 @@ def test_a_prediction_beyond_floats_names_the_row(dtype, size, container):
         classifier.decision_function,
         regressor.predict,
     ):
-        with pytest.raises(ValueError, match=f"row 7 of X .* beyond {dtype},.* Scale X"):
+        with pytest.raises(
+            ValueError, match=f"row 7 of X .* beyond {dtype},.* Scale X"
+        ):
             predict(container(large))
 
 

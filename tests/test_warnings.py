@@ -46,6 +46,9 @@ CALLS = {
     "search that finds a constant": lambda: RegMLPRegressorCV(
         3, penalty="l1", solver="lbfgs", reg_lambdas=[1e3], cv=2
     ).fit(X, Y),
+    "early stopping": lambda: RegMLPRegressor(3, early_stopping=True, **SHORT).fit(
+        X, Y, X_val=X, y_val=0 * Y
+    ),
     "outputs": lambda: RegMLPRegressor(3, learning_rate_init=0.1, tol=9.0).fit(
         X, np.c_[9 * Y, 1e-4 * X[:, 1]]
     ),

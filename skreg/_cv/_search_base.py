@@ -44,6 +44,7 @@ from skreg._cv._results import as_summary
 from skreg._cv._support import Inputs
 from skreg._cv._units import Units
 from skreg._fitted import as_estimator
+from skreg._judgement import warn_of_constant_targets
 from skreg._numbers import as_strength, is_boolean, is_integer
 from skreg._paths._path import RegMLPPath, warn_unconverged
 from skreg._repr import Table
@@ -227,7 +228,7 @@ class SearchCV(BaseRegMLP):
         for point, inputs in zip(points, self._inputs_of(points, network)):
             first = candidates[0] if candidates else None
             data = self._candidate(point, source, inputs, first)
-            self._check_candidate(data)
+            self._check_candidate(data, is_first=first is None)
             candidates.append(data)
         check_losses(self, candidates)
         return candidates
@@ -264,12 +265,14 @@ class SearchCV(BaseRegMLP):
             inputs=inputs,
         )
 
-    def _check_candidate(self, data):
+    def _check_candidate(self, data, is_first):
         """Refuse, or warn of, what a network does not allow, before any fit."""
         network, n_features = data.point.network, data.header.n_features
         training = prepare(network, data.task, data.rows, data.header)
         problem = training.problem
         validation.warn_if_vacuous(problem.penalties, np.ones(problem.network.n_layers))
+        if is_first:  # whose rows are those of all
+            warn_of_constant_targets(training)
         if self.reg_lambdas is not None:
             reg_lambdas = validation.check_reg_lambdas(self.reg_lambdas)
             validation.check_table(problem, reg_lambdas, self.start)

@@ -16,6 +16,7 @@ from skreg._fitted import Fitted, as_estimator
 from skreg._judgement import (
     is_null_model,
     judge,
+    warn_of_constant_targets,
     warn_of_verdicts,
 )
 from skreg._numbers import as_strength, strength_text
@@ -337,6 +338,7 @@ def reg_mlp_path(
             "The grid ends before max_features or max_units is reached. Extend "
             "'reg_lambdas'."
         )
+    warn_of_constant_targets(training)
     n_unconverged, n_fits = walk.count
     warn_unconverged(n_unconverged, n_fits, estimator)
     path = as_path(estimator, fits, training)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skreg._rows import Source
+from skreg._rows import Source, range_of
 from skreg._training import data_term
 from skreg.dask import _shards, _term
 from skreg.dask._term import ClusterRows, Columns
@@ -57,6 +57,10 @@ class FoldRows(ClusterRows):
             places=places,
             **per_row,
         )
+
+    def target_range(self):
+        """Least and largest target of each output, of rows that have weight."""
+        return range_of(self.targets, self.sample_weight)
 
     def weighted(self, task):
         """The rows with the class weights of a task."""

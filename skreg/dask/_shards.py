@@ -21,6 +21,7 @@ from skreg._rows import (
     Rows,
     check_target_range,
     check_weights,
+    range_of,
     read_X_y,
 )
 from skreg._threads import single_blas_thread
@@ -135,6 +136,11 @@ def read_block(estimator, number, X, y, sample_weight, names):
 def targets(block):
     """Targets and sample weights of a block, in the user's terms."""
     return block.y, block.sample_weight
+
+
+def target_range(block):
+    """`skreg._rows.range_of` of a block."""
+    return range_of(block.y, block.sample_weight)
 
 
 def take(block_and_rows):

@@ -13,7 +13,7 @@ from skreg._engines._moments import pooled_spread
 from skreg._network import Network
 from skreg._rows import unit_of_weights
 from skreg._task import check_continued_labels, task_of
-from skreg._training import data_term, validation_score
+from skreg._training import MinusLoss, data_term, validation_score
 from skreg.dask import _shards
 from skreg.dask._cluster import Cluster
 from skreg.dask._collections import aligned_blocks
@@ -67,6 +67,12 @@ class ClusterRows:
         if inputs is None:
             return self.X
         return Columns((self.X.shape[0], len(inputs)), self.X.dtype, inputs)
+
+    def target_range(self):
+        """Least and largest target of each output, of rows that have weight."""
+        parts = self.cluster.map("range", _shards.target_range, self.blocks)
+        low, high = zip(*parts)
+        return np.min(low, axis=0), np.max(high, axis=0)
 
     def shards(self, task, X, dtype):
         """Futures of the encoded blocks."""
@@ -368,7 +374,7 @@ def _(rows: ClusterRows, estimator, task, network, inputs, dtype):
     X = rows.columns(inputs)
     if estimator.scoring == "loss":
         data = data_term(rows, estimator, task, X, np.float64)
-        return lambda theta: -data.value(network, theta.astype(np.float64))
+        return MinusLoss(data, network)
     shards = rows.shards(task, X, dtype)
     cluster = rows.cluster
     if estimator.scoring is None and not is_classifier(estimator):
