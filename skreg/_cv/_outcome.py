@@ -12,7 +12,37 @@ from skreg._warnings import warn
 _MANY_INPUTS, _NEARLY_ALL = 20, 0.8
 
 
-def attributes_of(choice):
+def outcome_of(choice, plan):
+    """Fitted attributes of a choice, with warnings of what its user may not see.
+
+    Parameters
+    ----------
+    choice : Choice
+    plan : Plan
+
+    Returns
+    -------
+    dict
+        Attributes by name.
+    ndarray of int, shape (2,)
+        Fits that ended at a limit or diverged, and all fits.
+    """
+    attributes, count, verdicts = _attributes_of(choice), choice.count, choice.verdicts
+    if plan.refit:
+        attributes |= _networks_of(choice, plan)
+        count = count + attributes.pop("path_count", 0)
+        if "path_verdict" in attributes:
+            verdicts = [attributes.pop("path_verdict")]
+    if attributes.get("fitted_", choice).is_constant:
+        _warn_of_a_constant(choice, plan.selection)
+    elif any(verdicts):
+        _warn_of_the_choice(choice, verdicts)
+    elif plan.exponents == (0.0,) and choice.best.data.inputs is None:
+        _warn_of_no_selection(choice)
+    return attributes, count
+
+
+def _attributes_of(choice):
     """Fitted attributes that need no network."""
     best, index = choice.best, choice.index
     table, row = choice.table()
@@ -30,7 +60,7 @@ def attributes_of(choice):
     } | ({} if choice.race is None else {"race_": choice.race})
 
 
-def networks_of(choice, plan):
+def _networks_of(choice, plan):
     """Fitted attributes that hold networks, and what they predict out of fold.
 
     "path_count" and "path_verdict" are for warnings, of the path on all rows.
@@ -63,14 +93,14 @@ def _networks_of_loo(choice, plan):
     }
 
 
-def warn_of_the_choice(choice, verdicts):
+def _warn_of_the_choice(choice, verdicts):
     """Warn where the networks of the choice, one or those of the folds, are worse."""
     lam = strength_text(choice.reg_lambda)
     network = choice.best.data.point.network
     warn_of_verdicts(verdicts, f"of the choice, reg_lambda={lam},", network)
 
 
-def warn_of_a_constant(choice, selection):
+def _warn_of_a_constant(choice, selection):
     lam = strength_text(choice.reg_lambda)
     by = " by a standard error" if selection == "1se" else ""
     warn(
@@ -81,7 +111,7 @@ def warn_of_a_constant(choice, selection):
     )
 
 
-def warn_of_no_selection(choice):
+def _warn_of_no_selection(choice):
     """Warn where a group lasso on inputs keeps nearly all until it keeps none.
 
     Where many inputs fit the noise together, dense networks have the lower objective at

@@ -32,13 +32,7 @@ from skreg._cv._choice import Plan, choose
 from skreg._cv._crossval import Data, row_of, rows_of, takes_weights
 from skreg._cv._ensemble import Ensemble
 from skreg._cv._loo import check_leave_one_out
-from skreg._cv._outcome import (
-    attributes_of,
-    networks_of,
-    warn_of_a_constant,
-    warn_of_no_selection,
-    warn_of_the_choice,
-)
+from skreg._cv._outcome import outcome_of
 from skreg._cv._points import check_losses, of_network, points_of, selector_of
 from skreg._cv._results import as_summary
 from skreg._cv._support import Inputs
@@ -183,21 +177,8 @@ class SearchCV(BaseRegMLP):
         choice = choose(candidates, plan)
         for result in choice.results:
             result.data.point.network.set_params(n_jobs=self.n_jobs)
-        attributes, count = attributes_of(choice), choice.count
+        attributes, count = outcome_of(choice, plan)
         attributes["_template_"] = self._template()
-        verdicts = choice.verdicts
-        if self.refit:
-            attributes |= networks_of(choice, plan)
-            if "path_count" in attributes:
-                count = count + attributes.pop("path_count")
-            if "path_verdict" in attributes:
-                verdicts = [attributes.pop("path_verdict")]
-        if attributes.get("fitted_", choice).is_constant:
-            warn_of_a_constant(choice, self.selection)
-        elif any(verdicts):
-            warn_of_the_choice(choice, verdicts)
-        elif plan.exponents == (0.0,) and choice.best.data.inputs is None:
-            warn_of_no_selection(choice)
         if listener is not None:
             listener.end(attributes.get("fitted_"))
         return attributes, source.header, count
