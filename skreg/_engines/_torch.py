@@ -184,7 +184,7 @@ class TorchRows:
         rows = self.stream.rows
         y, s = self._targets[rows], self.weights
         s = None if s is None else s[rows]
-        raw = self.raw(network, theta[None], rows=rows)[0]
+        raw = predict_many(network, theta[None], self.X, self.device)[0, rows]
         return losses_of_outputs(self.loss, y, raw, self.null_prediction, s)
 
     def row_order(self):
