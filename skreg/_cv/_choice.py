@@ -20,7 +20,7 @@ from skreg._cv._crossval import (
 )
 from skreg._cv._ensemble import Ensemble, mean_raw, sharpness_of, stacking_weights
 from skreg._cv._loo import leave_one_out
-from skreg._cv._results import Result, as_table, best_result
+from skreg._cv._results import CVResult, as_table, best_result
 from skreg._cv._support import select_inputs
 from skreg._numbers import as_strength, strength_text
 from skreg._paths._grid import Grid
@@ -86,7 +86,7 @@ class Plan:
     def trains_all_at_once(self, data):
         """Whether networks of all rows train together with those of the folds."""
         is_wanted = self.fits_all_rows and not self.is_race
-        return data.is_at_once and is_wanted and data.inputs is None
+        return data.trains_together and is_wanted and data.inputs is None
 
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
@@ -99,8 +99,8 @@ class Choice:
 
     Parameters
     ----------
-    results : list of Result
-    best : Result
+    results : list of CVResult
+    best : CVResult
         Of the chosen candidate.
     index : int
         Of the chosen lambda in it.
@@ -108,8 +108,8 @@ class Choice:
         Table of the race.
     """
 
-    results: list[Result]
-    best: Result
+    results: list[CVResult]
+    best: CVResult
     index: int
     race: dict | None
 
@@ -208,14 +208,14 @@ def _first_grid(data, plan):
     is_automatic = isinstance(n, int | np.integer)
     is_free = all(p is None for p in training.problem.penalties)
     if is_automatic and is_free and data.point.params:  # one of several
-        return Result(data, (Grid(np.zeros(1)),), None, nothing)
+        return CVResult(data, (Grid(np.zeros(1)),), None, nothing)
     walk = Walk(training)
     grid = walk.grid(n if given is None else given, eps)
     ratio = float(eps ** (-1 / (n - 1))) if is_automatic else None
     if grid.ratio is None or plan.is_race or plan.trains_all_at_once(data):
-        return Result(data, (Grid(grid.values),), ratio, nothing)
+        return CVResult(data, (Grid(grid.values),), ratio, nothing)
     path = fit_path(training, grid, data.start)
-    return Result(data, (Grid(path.reg_lambdas),), ratio, nothing, (path,))
+    return CVResult(data, (Grid(path.reg_lambdas),), ratio, nothing, (path,))
 
 
 def _training(data, plan):
@@ -291,12 +291,12 @@ def _run_folds(jobs, plan, splits, folds):
         return [(scores, (path,)) for path, scores in pairs]
     together = {}
     for j, (data, grid) in enumerate(jobs):
-        together.setdefault(_company(j, data, grid), []).append(j)
+        together.setdefault(_together_key(j, data, grid), []).append(j)
     calls = [
-        (some, list(folds) if jobs[some[0]][0].is_at_once else [k])
+        (some, list(folds) if jobs[some[0]][0].trains_together else [k])
         for k in folds
         for some in together.values()
-        if k == folds[0] or not jobs[some[0]][0].is_at_once
+        if k == folds[0] or not jobs[some[0]][0].trains_together
     ]
     done = _run_calls(
         [
@@ -313,9 +313,9 @@ def _run_folds(jobs, plan, splits, folds):
     return list(zip(scores, paths))
 
 
-def _company(j, data, grid):
+def _together_key(j, data, grid):
     """What jobs have in common that train at once: all but the seed."""
-    if not data.is_at_once:
+    if not data.trains_together:
         return j
     # The values of a grid of parameters are the same objects for all candidates.
     others = {(k, id(v)) for k, v in data.point.params.items() if k != "random_state"}

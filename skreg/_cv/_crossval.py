@@ -67,7 +67,7 @@ class Data:
     inputs: Inputs | None = None
 
     @property
-    def is_at_once(self):
+    def trains_together(self):
         """Whether all folds train in one call."""
         is_alike = self.networks is None
         return is_alike and self.start == "cold" and self.point.network.device != "cpu"
@@ -78,7 +78,7 @@ class Data:
         network = self.point.network
         is_in_batches = network.solver in STOCHASTIC_SOLVERS
         settings = network.device, network.precision, self.rows.X.dtype
-        return self.is_at_once and is_in_batches and _device.rounds(*settings)
+        return self.trains_together and is_in_batches and _device.rounds(*settings)
 
     def exact(self):
         """The same in float32."""

@@ -12,7 +12,7 @@ def losses(result, splits, folds):
 
     Parameters
     ----------
-    result : Result
+    result : CVResult
     splits : list of (train, test)
     folds : sequence of int
         Folds to look at.
@@ -46,7 +46,7 @@ def run(results, splits, folds):
 
     Parameters
     ----------
-    results : list of Result
+    results : list of CVResult
     splits : list of (train, test)
     folds : sequence of int
         Folds that all have run.

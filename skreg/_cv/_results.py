@@ -21,7 +21,7 @@ _CLOSE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class CVResult:
     """Scores of one candidate.
 
     Parameters

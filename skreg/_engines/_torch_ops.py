@@ -193,7 +193,7 @@ def update(rule, state, tables):
 
     Parameters
     ----------
-    rule : Rule
+    rule : BatchedRule
     state : State
         theta and moments are updated in place; grad is scratch afterwards.
     tables : Tables

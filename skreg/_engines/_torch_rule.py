@@ -106,7 +106,7 @@ def penalties_of_blocks(terms, slices):
     return blocks
 
 
-class Rule:
+class BatchedRule:
     """The update of K networks: one optimizer, and the penalties of each.
 
     Parameters

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skreg._engines._torch_passes import Layout, Pass, Tables, computing
-from skreg._engines._torch_rule import Rule
+from skreg._engines._torch_rule import BatchedRule
 from skreg._optimizers import METHODS
 
 _CHUNK_ENTRIES = 2**24  # of a look at all parameters
@@ -59,7 +59,7 @@ class Networks:
         self.batch_size = batch_size
         self.sizes = np.diff(bounds)
         self.stream_of = np.repeat(np.arange(len(streams)), self.sizes)
-        self.rule = Rule(optimizer, penalties, self.layout, data)
+        self.rule = BatchedRule(optimizer, penalties, self.layout, data)
         self.n_steps = [-(-s.n_rows // batch_size) for s in streams]
         self._pass = Pass(data, network, self.layout, bounds, batch_size)
         self._tables = Tables(

@@ -90,27 +90,27 @@ def solve_cold(trainings, reg_lambdas):
     """
     n_layers = trainings[0].problem.network.n_layers
     table = [np.broadcast_to(lam, n_layers).astype(float) for lam in reg_lambdas]
-    company = {}
+    alike = {}
     for k, training in enumerate(trainings):
-        company.setdefault(_company(training, k), []).append(k)
+        alike.setdefault(_together_key(training, k), []).append(k)
     solved = [None] * len(trainings)
-    for members in company.values():
+    for members in alike.values():
         some = [trainings[k] for k in members]
-        solve = _together if _trains_in_company(some[0]) else _one_by_one
+        solve = _together if _can_train_together(some[0]) else _one_by_one
         for k, of_one in zip(members, solve(some, table)):
             solved[k] = of_one
     return solved
 
 
-def _trains_in_company(training):
+def _can_train_together(training):
     return isinstance(training.solver, Stochastic) and hasattr(
         training.problem.data, "networks"
     )
 
 
-def _company(training, k):
+def _together_key(training, k):
     """What trainings have in common that can train together."""
-    if not _trains_in_company(training):
+    if not _can_train_together(training):
         return k
     data = training.problem.data
     weights = None if data.weights is None else data.weights.tobytes()

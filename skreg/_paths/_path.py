@@ -453,9 +453,11 @@ def _stop_rule(network, max_features, max_units):
 def warn_unconverged(n_unconverged, n_fits, estimator):
     """Warn where fits of a path ended at a limit or diverged."""
     if n_unconverged:
+        limits = f"max_iter={estimator.max_iter}"
+        if estimator.solver == "lbfgs":
+            limits += f" or max_fun={estimator.max_fun}"
         warn(
-            f"{n_unconverged} of {n_fits} fits along the path stopped at "
-            f"max_iter={estimator.max_iter} or max_fun={estimator.max_fun}, or "
+            f"{n_unconverged} of {n_fits} fits along the path stopped at {limits}, or "
             "diverged, and have not converged yet. Increase the limit, scale the data, "
             "or raise 'tol'.",
             ConvergenceWarning,

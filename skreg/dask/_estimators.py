@@ -24,7 +24,7 @@ from skreg.dask._cluster import Cluster
 from skreg.dask._collections import Collection, check_collection, is_array
 
 
-def _is_local(estimator):
+def _not_on_cluster(estimator):
     raise AttributeError(
         "partial_fit is not available on a cluster. Use fit, with warm_start=True to "
         "go on with more rows."
@@ -320,7 +320,7 @@ class FitsOnCluster(OnCluster):
         inputs = np.flatnonzero(self.selected_features_)
         return dense._train(X, y, sample_weight, inputs=inputs)
 
-    @available_if(_is_local)
+    @available_if(_not_on_cluster)
     def partial_fit(self, X: Collection, y: Collection) -> Any:
         """Not available on a cluster: there is no such attribute.
 

@@ -26,7 +26,7 @@ from skreg.dask._estimators import (
 )
 
 
-def _is_local(search):
+def _not_on_cluster(search):
     raise AttributeError(
         "predict_interval is not available on a cluster: use that of to_local()."
     )
@@ -220,7 +220,7 @@ class DaskRegMLPRegressorCV(SearchOnCluster, RegMLPRegressorCV):
 
     with_client(__init__, RegMLPRegressorCV)
 
-    @available_if(_is_local)
+    @available_if(_not_on_cluster)
     def predict_interval(self, X: Collection, level: float = 0.9) -> Any:
         """Not available on a cluster: there is no such attribute.
 
