@@ -175,6 +175,7 @@ def test_folds_train_with_one_blas_thread():
     assert blas_threads() == [2]
 
 
+@pytest.mark.filterwarnings("ignore:.* but a constant has")  # after three epochs
 def test_paths_train_with_one_blas_thread():
     X = np.random.default_rng(0).normal(size=(40, 3))
     seen = []
