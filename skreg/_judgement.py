@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
 from skreg import _validation as validation
@@ -19,6 +20,7 @@ _MODERATE_WEIGHT = 100.0  # the most with which a network is not asked for its l
 # Share of the loss of a constant by which one output of several may exceed it, and all
 # of them may along a path: mini-batches leave noise about what a penalty has emptied.
 _CLEARLY = 0.01
+_DOMINATED = 10.0  # times the loss of its constant is below that of another output
 _ALMOST_CONSTANT = 0.1  # share of the loss of 0 that is near a constant without loss
 
 
@@ -77,16 +79,19 @@ class Verdict:
     outputs: tuple = ()
 
 
-def judge(problem, theta, loss):
+def judge(training, theta, loss):
     """`Verdict` of a network of a path, or None.
 
     Parameters
     ----------
-    problem : Problem
+    training : Training
     theta : ndarray of shape (n_parameters,)
     loss : float
         Its data term.
     """
+    problem = training.problem
+    if training.validate is not None and training.task.classes is not None:
+        return None  # kept for its accuracy, which needs no small loss
     null = float(problem.data.null_value)
     if is_worse(problem, loss, _CLEARLY):
         return Verdict(float(loss), null)
@@ -112,9 +117,13 @@ def worse_outputs(problem, theta):
     data = problem.data
     if len(data.null_prediction) == 1 or data.loss.name not in REGRESSION_LOSSES:
         return ()
-    own, null, zero = data.losses_of_outputs(problem.network, theta)
-    level = _level(problem, null, zero, _CLEARLY)
-    return tuple(np.flatnonzero(~(own <= level)).tolist())
+    null, zero = data.losses_of_constants
+    is_dominated = _DOMINATED * null < null.max()
+    if not is_dominated.any():
+        return ()
+    own = data.losses_of_outputs(problem.network, theta)
+    is_fine = own <= _level(problem, null, zero, _CLEARLY)
+    return tuple(np.flatnonzero(is_dominated & ~is_fine).tolist())
 
 
 def _level(problem, null, zero, slack):
@@ -202,14 +211,14 @@ def warn_of_verdicts(verdicts, of, estimator):
 def _warn_of_loss(who, loss, null_value, estimator):
     advice = "Try another 'random_state', lower 'tol', or scale the data."
     if estimator.solver != "lbfgs":
-        advice = (
-            "Scale X and y, for instance by StandardScaler and "
-            "TransformedTargetRegressor, or lower 'learning_rate_init'."
-        )
-    elif estimator.early_stopping:
-        advice = (
-            "early_stopping=True keeps the best validation score: hold out other rows, "
-            "by 'validation_fraction', 'random_state' or X_val, or raise "
+        scaling = "Scale X, for instance by StandardScaler"
+        if not is_classifier(estimator):
+            scaling += ", and y by TransformedTargetRegressor"
+        advice = f"{scaling}, or lower 'learning_rate_init'."
+    if estimator.early_stopping:
+        advice += (
+            " early_stopping=True keeps the best validation score: hold out other "
+            "rows, by 'validation_fraction', 'random_state' or X_val, or raise "
             "'n_iter_no_change'."
         )
     warn(

@@ -244,6 +244,19 @@ def test_what_decides_is_trained_exactly(tf32, refit, selection):
             assert_array_equal(one.coefs_[0], expected.coefs_[0])
 
 
+@pytest.mark.parametrize("params", [{"adaptive": 1.0}, {"max_features": 3}], ids=str)
+def test_what_trains_alone_is_in_float32(tf32, params):
+    if "max_features" in params:
+        params = {**params, "param_grid": {"penalty": ["l1"]}}
+    options = {**SETTINGS, "reg_lambdas": 4, "cv": 2, "start": "cold", **params}
+    search = RegMLPClassifierCV((4,), device="torch:cpu", **options)
+    x = X.astype(np.float32)
+    found = clone(search).fit(x, LABELS)
+    exact = search.set_params(precision="exact").fit(x, LABELS)
+    assert_array_equal(found.scores_, exact.scores_)
+    assert_array_equal(found.decision_function(x), exact.decision_function(x))
+
+
 @pytest.mark.slow
 def test_all_seeds_train_at_once_and_make_an_ensemble(monkeypatch):
     pytest.importorskip("torch")

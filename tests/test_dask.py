@@ -324,6 +324,8 @@ def test_data_term_is_that_of_the_rows_in_memory(client):
     line = Network((4, 1), "identity")
     found, expected = (t.losses_of_outputs(line, np.ones(5)) for t in (term, rows))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found, expected = (t.losses_of_constants for t in (term, rows))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert term.largest_target == rows.largest_target
     network = Network((4, 3, 1), "tanh")
     theta = np.random.default_rng(0).standard_normal(network.n_parameters)

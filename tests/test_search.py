@@ -31,7 +31,7 @@ from skreg import (
     RegMLPRegressorCV,
 )
 from skreg._cv import _search_base, _support
-from skreg.penalties import MCP
+from skreg.penalties import MCP, ElasticNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -56,6 +56,14 @@ def test_r2_of_single_rows_is_refused_before_any_fit(
     monkeypatch.setattr(_search_base, "choose", None)
     with pytest.raises(ValueError, match=r"single rows.*R2.*scoring='loss'.*cv='loo'"):
         search(cv=cv, scoring=scoring).fit(X[:60], y[:60])
+
+
+def test_rows_of_weight_0_are_none_for_r2(regression):
+    X, y = regression
+    weights, folds = np.ones(60), [([*range(2, 60)], [0, 1]), ([*range(58)], [58, 59])]
+    weights[0] = 0
+    with pytest.raises(ValueError, match="single rows"):
+        search(cv=folds).fit(X[:60], y[:60], weights)
 
 
 def test_the_loss_of_single_rows_is_a_score(regression):
@@ -224,6 +232,14 @@ def test_tables_of_arrow_are_split_for_scorers(scoring):
     found = model.fit(*arrow(X, y))
     assert_array_equal(found.scores_, known.scores_)
     assert found.score(*arrow(X, y)) == known.score(X, y)
+
+
+def test_nested_parameters_that_are_set_later_are_not_those_of_the_fit():
+    X, y = blobs()
+    model = search(hidden=(), penalty=ElasticNet(0.5)).fit(X, y)
+    model.set_params(penalty__l1_ratio=0.9)
+    for network in (model.best_estimator_, model.path_.estimator):
+        assert network.penalty.l1_ratio == 0.5
 
 
 def test_scorers_see_the_network():

@@ -628,6 +628,8 @@ def test_value_gradient_and_attributes(task, one_thread, monkeypatch):
             d.losses_of_outputs(network, theta) for d in (data, compiled)
         )
         assert_allclose(found, expected, rtol=1e-10)
+        found, expected = (d.losses_of_constants for d in (data, compiled))
+        assert_allclose(found, expected, rtol=1e-12)
     assert data.weight_sum == pytest.approx(weights.sum())
     prediction = case.loss.predict(data.null_prediction[None])[0]
     shares = case.targets

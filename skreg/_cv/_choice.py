@@ -221,7 +221,7 @@ def _first_grid(data, plan):
 def _training(data, plan):
     """Training of a candidate on all rows."""
     inputs = None if data.inputs is None else data.inputs.of_all
-    network = data.point.network
+    network = data.exact().point.network
     return prepare(network, data.task, data.rows, data.header, inputs=inputs)
 
 

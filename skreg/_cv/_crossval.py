@@ -69,7 +69,7 @@ class Data:
     @property
     def trains_together(self):
         """Whether all folds train in one call."""
-        is_alike = self.networks is None
+        is_alike = self.networks is None and self.inputs is None
         return is_alike and self.start == "cold" and self.point.network.device != "cpu"
 
     @property
@@ -82,6 +82,8 @@ class Data:
 
     def exact(self):
         """The same in float32."""
+        if self.point.network.precision == "exact":
+            return self
         network = clone(self.point.network).set_params(precision="exact")
         return replace(self, point=replace(self.point, network=network))
 
@@ -254,7 +256,7 @@ def fit_path(training, grid, start="warm"):
             raise ValueError(NON_FINITE)
         n_iter = len(chosen.result.history["data_loss"])  # 1 where none was needed
         result = replace(chosen.result, n_iter=n_iter)
-        verdict = judge(training.problem, chosen.theta, chosen.data_loss)
+        verdict = judge(training, chosen.theta, chosen.data_loss)
         return training.fitted(result, chosen.monitor), verdict
 
     return Path(
@@ -266,7 +268,7 @@ def fit_path(training, grid, start="warm"):
         np.array([fit.has_diverged for fit in fits]),
         [lambda fit=fit: refined(fit) for fit in fits],
         np.array(walk.count),
-        [judge(training.problem, fit.theta, fit.data_loss) for fit in fits],
+        [judge(training, fit.theta, fit.data_loss) for fit in fits],
     )
 
 
@@ -286,7 +288,7 @@ def _cold_path(training, solved, grid):
         networks.append(fitted)
         loss = problem.data_value(theta)
         terms.append((loss, problem.penalty_value(theta, per_layer)))
-        verdicts.append(judge(problem, theta, loss))
+        verdicts.append(judge(training, theta, loss))
         failed = result.status is Status.NON_FINITE
         has_diverged = (failed and monitor.best_theta is None) or not np.isfinite(
             theta
@@ -333,6 +335,8 @@ def fit_folds(alike, grid, scorer_params, splits, inputs=None, with_all=False):
         On all rows, for each candidate; empty without them.
     """
     clock, data = time.thread_time(), alike[0]
+    if not data.trains_together:  # what decides could not be trained again alone
+        alike = [one.exact() for one in alike]
     networks, folds = [d.point.network for d in alike], [train for train, _ in splits]
     folds += [np.arange(len(data.rows.y))] * with_all
     shared = data.task, data.rows, data.header

@@ -178,7 +178,7 @@ class SearchCV(BaseRegMLP):
         for result in choice.results:
             result.data.point.network.set_params(n_jobs=self.n_jobs)
         attributes, count = outcome_of(choice, plan)
-        attributes["_template_"] = self._template()
+        attributes["_template_"] = clone(self._template())
         if listener is not None:
             listener.end(attributes.get("fitted_"))
         return attributes, source.header, count
@@ -321,18 +321,22 @@ class SearchCV(BaseRegMLP):
         if not splits or not is_fine:
             allowed = _ONE_SPLIT if not splits else "pairs of non-empty row indices"
             raise validation.parameter_error(self, "cv", allowed)
-        is_r2 = not is_classifier(self) and self.scoring in (None, "r2")
-        if is_r2 and not self._is_auto and min(len(test) for _, test in splits) < 2:
-            raise ValueError(
-                f"cv={self.cv!r} holds out single rows, and R2, the score, needs two "
-                "in each fold. Set scoring='loss', or cv='loo', which takes it."
-            )
         rows = data.user
         weights = rows.weights if self.scoring == "loss" else rows.sample_weight
         if score_params is not None:
             weights = score_params.get("sample_weight")
+        has_weight = (
+            np.ones(n_rows, bool) if weights is None else np.asarray(weights) != 0
+        )
+        is_r2 = not is_classifier(self) and self.scoring in (None, "r2")
+        least = min(np.count_nonzero(has_weight[test]) for _, test in splits)
+        if is_r2 and not self._is_auto and least == 1:
+            raise ValueError(
+                f"cv={self.cv!r} holds out single rows, and R2, the score, needs two "
+                "in each fold. Set scoring='loss', or cv='loo', which takes it."
+            )
         for k, (_, test) in enumerate(splits):
-            if weights is not None and not np.asarray(weights)[test].any():
+            if not has_weight[test].any():
                 raise ValueError(
                     f"All test rows of fold {k} have weight 0, by sample_weight or "
                     "class_weight: it has no score. Leave such rows out, or change "
@@ -349,11 +353,12 @@ class SearchCV(BaseRegMLP):
 
     def _network(self):
         """The same with a seed that all fits share."""
-        network = self._template()
+        network = clone(self._template())  # which no set_params changes
         rng = validation.check_random_state(self)
         if not is_integer(self.random_state):
             network.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-        if self.start == "warm":  # what decides cannot be trained again alone
+        if self.start == "warm" or exponents_of(self) != (0.0,):
+            # What decides could not be trained again alone.
             network.set_params(precision="exact")
         return network
 

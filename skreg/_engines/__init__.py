@@ -49,13 +49,11 @@ class DataTerm(Protocol):
         """Data term and its gradient at theta, of the shape of theta."""
 
     def losses_of_outputs(self, network, theta):
-        """Data term of each output, of regressions.
+        """Data term of each output of a regression, of shape (n_outputs,), float64."""
 
-        Returns
-        -------
-        ndarray of shape (3, n_outputs), float64
-            At theta, at `null_prediction`, and where raw predictions are 0.
-        """
+    @property
+    def losses_of_constants(self):
+        """The same at `null_prediction` and at 0, of shape (2, n_outputs)."""
 
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""

@@ -16,6 +16,7 @@ from skreg._core import (
     write_metric,
 )
 from skreg._engines._moments import (
+    losses_of_constants,
     losses_of_outputs,
     target_spread,
     weighted_moments,
@@ -222,12 +223,16 @@ class CompiledRows:
 
     def losses_of_outputs(self, network, theta):
         """Data term of each output; see `DataTerm`."""
-        rows, X, y, s = self._rows, self._X, self._targets, self._weights
-        if rows is not None:
-            X, y = take_rows(X, rows), y[rows]
-            s = None if s is None else s[rows]
+        X = self._X if self._rows is None else take_rows(self._X, self._rows)
         raw = predict_raw(network, theta, X, self.n_jobs)
-        return losses_of_outputs(self.loss, y, raw, self.null_prediction, s)
+        y, s = self._training_targets()
+        return losses_of_outputs(self.loss, y, raw, s)
+
+    @cached_property
+    def losses_of_constants(self):
+        """Data terms of each output at two constants; see `DataTerm`."""
+        y, s = self._training_targets()
+        return losses_of_constants(self.loss, y, self.null_prediction, s)
 
     @cached_property
     def null_value(self):

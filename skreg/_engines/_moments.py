@@ -88,11 +88,17 @@ def target_spread(loss, targets, null_prediction, weights):
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def losses_of_outputs(loss, targets, raw, null_prediction, weights):
+def losses_of_outputs(loss, targets, raw, weights):
     """Mean loss of each output; see `DataTerm.losses_of_outputs`."""
-    null = np.broadcast_to(null_prediction, raw.shape)
-    values = [loss.per_output(targets, f) for f in (raw, null, np.zeros(raw.shape))]
-    return np.array([np.average(v, axis=0, weights=weights) for v in values])
+    raw = np.broadcast_to(raw, targets.shape)
+    return np.average(loss.per_output(targets, raw), axis=0, weights=weights)
+
+
+def losses_of_constants(loss, targets, null_prediction, weights):
+    """Those of two constants; see `DataTerm.losses_of_constants`."""
+    constants = null_prediction, np.zeros_like(null_prediction)
+    losses = [losses_of_outputs(loss, targets, f, weights) for f in constants]
+    return np.array(losses)
 
 
 def pooled_spread(shares, means, spreads):

@@ -16,7 +16,11 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skreg._engines._moments import losses_of_outputs, target_spread
+from skreg._engines._moments import (
+    losses_of_constants,
+    losses_of_outputs,
+    target_spread,
+)
 from skreg._engines._torch_passes import (
     Layout,
     Pass,
@@ -181,11 +185,19 @@ class TorchRows:
 
     def losses_of_outputs(self, network, theta):
         """Data term of each output; see `DataTerm`."""
-        rows = self.stream.rows
-        y, s = self._targets[rows], self.weights
-        s = None if s is None else s[rows]
-        raw = predict_many(network, theta[None], self.X, self.device)[0, rows]
-        return losses_of_outputs(self.loss, y, raw, self.null_prediction, s)
+        raw = predict_many(network, theta[None], self.X, self.device)[0]
+        y, s = self._training_targets()
+        return losses_of_outputs(self.loss, y, raw[self.stream.rows], s)
+
+    @cached_property
+    def losses_of_constants(self):
+        """Data terms of each output at two constants; see `DataTerm`."""
+        y, s = self._training_targets()
+        return losses_of_constants(self.loss, y, self.null_prediction, s)
+
+    def _training_targets(self):
+        rows, s = self.stream.rows, self.weights
+        return self._targets[rows], None if s is None else s[rows]
 
     def row_order(self):
         """Indices of the training rows as they lie, to be shuffled; a copy."""

@@ -351,8 +351,7 @@ def reg_mlp_path(
             ConvergenceWarning,
         )
     else:
-        problem = training.problem
-        verdicts = [judge(problem, fit.theta, fit.data_loss) for fit in fits]
+        verdicts = [judge(training, fit.theta, fit.data_loss) for fit in fits]
         warn_of_verdicts(verdicts, "of the path", estimator)
     return path
 

@@ -297,14 +297,21 @@ def value_grad(shard, network, theta):
         return shard.data.value_grad(network, theta)
 
 
-def losses_of_outputs(shard, network, theta, null_prediction):
+def losses_of_outputs(shard, network, theta):
     """Data term of each output over the shard; see `DataTerm`."""
     rows = shard.rows
     with single_blas_thread():
         X = engine_matrix(rows.columns(shard.inputs), theta.dtype)
         raw = predict_raw(network, theta, X)
     loss, s = shard.task.loss, rows.weights
-    return _moments.losses_of_outputs(loss, rows.targets, raw, null_prediction, s)
+    return _moments.losses_of_outputs(loss, rows.targets, raw, s)
+
+
+def losses_of_constants(shard, null_prediction):
+    """The same at two constants; see `DataTerm`."""
+    loss, rows = shard.task.loss, shard.rows
+    args = loss, rows.targets, null_prediction, rows.weights
+    return _moments.losses_of_constants(*args)
 
 
 def mean_score(shard, estimator, network, theta, dtype):

@@ -267,8 +267,14 @@ class ClusterTerm:
 
     def losses_of_outputs(self, network, theta):
         """Data term of each output; see `DataTerm`."""
-        args = network, theta, self.null_prediction
-        return self.mean(self._map("loss", _shards.losses_of_outputs, *args))
+        parts = self._map("loss", _shards.losses_of_outputs, network, theta)
+        return self.mean(parts)
+
+    @cached_property
+    def losses_of_constants(self):
+        """Data terms of each output at two constants; see `DataTerm`."""
+        parts = self._map("null", _shards.losses_of_constants, self.null_prediction)
+        return self.mean(parts)
 
     @cached_property
     def input_mean(self):
