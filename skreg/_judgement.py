@@ -104,8 +104,7 @@ def is_worse(problem, loss, slack=EQUAL):
     null = problem.data.null_value
     if loss <= null + slack * abs(null):
         return False
-    zeros = np.zeros(problem.network.n_parameters, problem.dtype)
-    return not loss <= _level(problem, null, problem.data_value(zeros), slack)
+    return not loss <= _level(problem, null, _loss_of_zero(problem), slack)
 
 
 def worse_outputs(problem, theta):
@@ -132,23 +131,34 @@ def _level(problem, null, zero, slack):
     Where a constant has no loss but for rounding, no fit reaches it; near is enough.
     One at 0 has no unit, and nothing is worse. Penalized intercepts may be kept at 0.
     """
-    rounding = 10 * np.finfo(problem.dtype).eps
-    if problem.data.loss.name in ("squared_error", "huber"):
-        rounding **= 2
     near = np.where(zero > 0, _ALMOST_CONSTANT * zero, np.inf)
-    is_perfect = np.abs(null) <= rounding * np.abs(zero)
+    is_perfect = _is_perfect(problem, null, zero)
     level = np.where(is_perfect, near, null + slack * np.abs(null))
     if problem.penalize_intercepts:
         level = np.maximum(level, zero + slack * np.abs(zero))
     return level
 
 
-def is_null_model(data, fitted):
+def _loss_of_zero(problem):
+    """Data loss where all raw predictions are 0."""
+    zeros = np.zeros(problem.network.n_parameters, problem.dtype)
+    return problem.data_value(zeros)
+
+
+def _is_perfect(problem, null, zero):
+    """Whether a constant has no loss but for rounding."""
+    rounding = 10 * np.finfo(problem.dtype).eps
+    if problem.data.loss.name in ("squared_error", "huber"):
+        rounding **= 2
+    return np.abs(null) <= rounding * np.abs(zero)
+
+
+def is_null_model(problem, fitted):
     """Whether a penalty has left nothing but a constant, with something to predict.
 
     Parameters
     ----------
-    data : DataTerm
+    problem : Problem
         Of the rows that have trained it.
     fitted : Fitted
 
@@ -157,7 +167,10 @@ def is_null_model(data, fitted):
     bool
         False where a constant predicts perfectly.
     """
-    return abs(data.null_value) > np.finfo(data.dtype).tiny and fitted.is_constant
+    if not fitted.is_constant:
+        return False
+    null, zero = problem.data.null_value, _loss_of_zero(problem)
+    return not _is_perfect(problem, null, zero)
 
 
 def loss_in_doubt(training, fitted):
@@ -257,7 +270,7 @@ def warn_after(training, estimator, result, fitted, loss):
         )
     elif training.is_stream:
         return
-    elif is_null_model(problem.data, fitted):
+    elif is_null_model(problem, fitted):
         warn(
             f"The network predicts a constant: reg_lambda={estimator.reg_lambda!r} "
             "leaves no weights between inputs and outputs. Lower it, or scale the "

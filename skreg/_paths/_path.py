@@ -342,7 +342,7 @@ def reg_mlp_path(
     n_unconverged, n_fits = walk.count
     warn_unconverged(n_unconverged, n_fits, estimator)
     path = as_path(estimator, fits, training)
-    if all(is_null_model(training.problem.data, fitted) for fitted in path.networks):
+    if all(is_null_model(training.problem, fitted) for fitted in path.networks):
         warn(
             f"Every network of the path predicts a constant: reg_lambdas from "
             f"{path.reg_lambdas.min():.3g} on leave no weights between inputs and "
