@@ -208,17 +208,16 @@ def warn_of_verdicts(verdicts, of, estimator):
     estimator : RegMLPClassifier or RegMLPRegressor
         Of these networks.
     """
-    n = len(verdicts)
-    worse = [v for v in verdicts if v is not None and not v.outputs]
-    if worse:
-        worst = max(worse, key=lambda v: v.loss)
-        who = f"The network {of}" if n == 1 else f"{len(worse)} of {n} networks {of}"
+    found = [verdict for verdict in verdicts if verdict is not None]
+    wholly = [verdict for verdict in found if not verdict.outputs]
+    n, n_worse = len(verdicts), len(wholly or found)
+    who = f"The network {of}" if n == 1 else f"{n_worse} of {n} networks {of}"
+    if wholly:
+        worst = max(wholly, key=lambda verdict: verdict.loss)
         _warn_of_loss(who, worst.loss, worst.null_value, estimator)
-        return
-    partly = [v.outputs for v in verdicts if v is not None]
-    if partly:
-        who = f"The network {of}" if n == 1 else f"{len(partly)} of {n} networks {of}"
-        _warn_of_outputs(who, sorted(set().union(*partly)))
+    elif found:
+        outputs = set().union(*(verdict.outputs for verdict in found))
+        _warn_of_outputs(who, sorted(outputs))
 
 
 def _warn_of_loss(who, loss, null_value, estimator):

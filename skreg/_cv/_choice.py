@@ -86,7 +86,7 @@ class Plan:
     def trains_all_at_once(self, data):
         """Whether networks of all rows train together with those of the folds."""
         is_wanted = self.fits_all_rows and not self.is_race
-        return data.trains_together and is_wanted and data.inputs is None
+        return data.trains_together and is_wanted
 
     def run(self, calls):
         """Results of calls, by the threads of this plan."""
@@ -319,7 +319,7 @@ def _together_key(j, data, grid):
         return j
     # The values of a grid of parameters are the same objects for all candidates.
     others = {(k, id(v)) for k, v in data.point.params.items() if k != "random_state"}
-    return frozenset(others), grid.values.tobytes(), data.inputs
+    return frozenset(others), grid.values.tobytes()
 
 
 def _run_calls(calls, plan):

@@ -335,8 +335,6 @@ def fit_folds(alike, grid, scorer_params, splits, inputs=None, with_all=False):
         On all rows, for each candidate; empty without them.
     """
     clock, data = time.thread_time(), alike[0]
-    if not data.trains_together:  # what decides could not be trained again alone
-        alike = [one.exact() for one in alike]
     networks, folds = [d.point.network for d in alike], [train for train, _ in splits]
     folds += [np.arange(len(data.rows.y))] * with_all
     shared = data.task, data.rows, data.header

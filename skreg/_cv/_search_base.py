@@ -234,7 +234,7 @@ class SearchCV(BaseRegMLP):
             rows = units.standardized(task, user)
         else:
             rows, user, units = first.rows, first.user, first.units
-        return Data(
+        data = Data(
             point=point,
             task=task,
             header=source.header,
@@ -245,6 +245,9 @@ class SearchCV(BaseRegMLP):
             start=self.start,
             inputs=inputs,
         )
+        # Of others, what decides could not be trained again alone.
+        may_round = data.trains_together and exponents_of(self) == (0.0,)
+        return data if may_round else data.exact()
 
     def _check_candidate(self, data, is_first):
         """Refuse, or warn of, what a network does not allow, before any fit."""
@@ -357,9 +360,6 @@ class SearchCV(BaseRegMLP):
         rng = validation.check_random_state(self)
         if not is_integer(self.random_state):
             network.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-        if self.start == "warm" or exponents_of(self) != (0.0,):
-            # What decides could not be trained again alone.
-            network.set_params(precision="exact")
         return network
 
     # Metadata ------------------------------------------------------------------------

@@ -83,6 +83,7 @@ def select_inputs(data, network, sizes, rows):
         "n_iter_no_change": np.inf,
         "learning_rate": "constant",
         "early_stopping": False,
+        "precision": "exact",
     }
     training = prepare(type(network)(**params), task, part, data.header)
     walk = Walk(training)

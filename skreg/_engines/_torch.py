@@ -122,8 +122,7 @@ class TorchRows:
         """Raw prediction whose prediction is the weighted mean of the targets."""
         if not self.weight_sum > 0:
             return None
-        y, s = self._targets, self.weights
-        y, s = (a if a is None else a[self.stream.rows] for a in (y, s))
+        y, s = self._training_targets()
         if self.loss.out_activation == "softmax":
             y = y == np.arange(self.n_outputs)
         return self.loss.link(np.average(y, axis=0, weights=s))
@@ -166,8 +165,7 @@ class TorchRows:
     @property
     def target_spread(self):
         """Typical standard deviation of the targets; see `DataTerm`."""
-        y, s = self._targets, self.weights
-        y, s = (a if a is None else a[self.stream.rows] for a in (y, s))
+        y, s = self._training_targets()
         return target_spread(self.loss, y, self.null_prediction, s)
 
     @cached_property

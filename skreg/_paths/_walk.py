@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from skreg import _validation as validation
+from skreg._fitted import EQUAL
 from skreg._numbers import as_strength
-from skreg._paths._branches import EQUAL, Branches
+from skreg._paths._branches import Branches
 from skreg._paths._branches import Settings as BranchSettings
 from skreg._paths._cold import solve_cold
 from skreg._paths._grid import Grid, automatic_ends, linear_twin, null_theta
